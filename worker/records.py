@@ -1,0 +1,254 @@
+"""What the ledger remembers of one operation, and the answer it owes."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum, unique
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from worker.calls import Try
+from worker.codes import Code
+from worker.model import (
+    Facts,
+    Fault,
+    Fingerprint,
+    Identity,
+    Operation,
+    OperationClass,
+    Origin,
+    Secret,
+)
+
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+@unique
+class Kind(StrEnum):
+    """A refusal never binds its key: it has an identity of its own."""
+
+    INITIATION = "initiation"
+    CANCELLATION = "cancellation"
+    REFUSAL = "refusal"
+
+
+@unique
+class State(StrEnum):
+    """Where an operation stands; ``lifecycle`` holds the table of the moves between them."""
+
+    CALLING = "calling"
+    RETRY_WAIT = "retry_wait"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no answer has been decided yet."""
+        return self in {State.CALLING, State.RETRY_WAIT}
+
+
+@unique
+class Status(StrEnum):
+    """Last word of a result's routing key."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    CANCELLED = "cancelled"
+    CANCEL_FAILED = "cancel_failed"
+    CANCEL_IN_DOUBT = "cancel_in_doubt"
+
+    @property
+    def event_type(self) -> str:
+        """The event type this status is published under."""
+        return _EVENT_TYPES[self]
+
+
+_EVENT_TYPES = {
+    Status.SUCCEEDED: "payment.initiation.succeeded",
+    Status.FAILED: "payment.initiation.failed",
+    Status.IN_DOUBT: "payment.initiation.in_doubt",
+    Status.CANCELLED: "payment.cancellation.succeeded",
+    Status.CANCEL_FAILED: "payment.cancellation.failed",
+    Status.CANCEL_IN_DOUBT: "payment.cancellation.in_doubt",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One decided answer. Rendered by ``contract.events``; the link is never shown in a repr."""
+
+    event_id: UUID
+    status: Status
+    occurred_at: datetime
+    origin: Origin
+    payment_id: UUID
+    request_id: str | None
+    sequence: int
+    facts: Facts
+    attempts: int
+    link: Secret | None = None
+    code: Code | None = None
+    provider_code: str | None = None
+    http_status: int | None = None
+    faults: tuple[Fault, ...] = ()
+    provider: str | None = None
+    provider_reference: str | None = None
+    basket_item_id: str | None = None
+    livemode: bool | None = None
+    duplicate_of: UUID | None = None
+    conflicts_with: UUID | None = None
+    payment_status: State | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Letter:
+    """Why a request is dead-lettered; the body comes from the delivery in hand."""
+
+    code: Code
+    detail: str
+    failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An event with the dead letter owed beside it, and what the broker has confirmed of both.
+
+    ``correlation_id`` and ``traceparent`` are those of the request that led to the decision:
+    used when the answer is sent without a delivery in hand.
+    """
+
+    operation_id: UUID
+    event: Event
+    letter: Letter | None
+    correlation_id: str | None
+    traceparent: str | None = None
+    event_confirmed: bool = False
+    letter_confirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One operation's row. Every write is a compare-and-set on ``version``.
+
+    ``operation_id`` is the payment's, the cancellation's or the refusal's own id, ``payment_id``
+    the payment it is about (the same, except for a cancellation). ``token`` is the attempt that
+    holds the claim; in doubt, the attempt that left the doubt. ``attempts`` counts delivery
+    rounds that called or may have called, ``unknown_attempts`` those that ended unknown,
+    ``waits`` the uncounted waits of a cancellation for its payment.
+    """
+
+    operation_id: UUID
+    kind: Kind
+    payment_id: UUID
+    identity: Identity
+    fingerprint: Fingerprint | None
+    origin: Origin
+    facts: Facts
+    state: State
+    sequence: int
+    version: int
+    first_seen: datetime
+    created_at: datetime
+    updated_at: datetime
+    not_after: datetime | None = None
+    message_id: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+    account: str | None = None
+    operation: Operation | None = None
+    operation_class: OperationClass | None = None
+    live: bool | None = None
+    reference: str | None = None
+    attempts: int = 0
+    unknown_attempts: int = 0
+    waits: int = 0
+    token: UUID | None = None
+    lease_until: datetime | None = None
+    next_attempt_at: datetime | None = None
+    decided_at: datetime | None = None
+    event_id: UUID | None = None
+    code: Code | None = None
+    link: Secret | None = None
+    link_published: bool = False
+    item_id: str | None = None
+    email: Secret | None = None
+    duplicate_of: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptEntry:
+    """History of one attempt, written when it ends and never overwritten."""
+
+    operation_id: UUID
+    token: UUID
+    number: int
+    reference: str | None
+    tries: tuple[Try, ...]
+    ended_at: datetime
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tombstone:
+    """A cancellation that came before its payment: an initiate that meets it is not called."""
+
+    payment_id: UUID
+    origin: Origin
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One act that a person must be able to look up: who, what, why."""
+
+    at: datetime
+    actor: str
+    action: str
+    operation_id: UUID | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterEntry:
+    """One line of the dead-letter index: what a person decides by, without the body."""
+
+    operation_id: UUID
+    kind: Kind
+    payment_id: UUID
+    sequence: int
+    state: State
+    code: Code
+    failed_at: datetime
+    origin: Origin
+    facts: Facts
+    confirmed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """The rows one transaction looks at, declared so that a store may load a batch at once.
+
+    ``operations`` covers records, their latest answers and tombstones of the same id.
+    """
+
+    operations: tuple[UUID, ...]
+    fingerprint: Fingerprint | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change(Generic[Result_co]):
+    """What a transaction decided: its result, and the rows to write with it, all or none.
+
+    A record with ``version`` 1 is inserted; any other replaces the row of ``version - 1``.
+    ``owner`` makes an operation the owner of a fingerprint.
+    """
+
+    result: Result_co
+    records: tuple[Record, ...] = ()
+    answers: tuple[Answer, ...] = ()
+    attempts: tuple[AttemptEntry, ...] = ()
+    owner: tuple[Fingerprint, UUID] | None = None
+    tombstones: tuple[Tombstone, ...] = field(default=())
+    audit: tuple[AuditEntry, ...] = ()
