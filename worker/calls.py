@@ -51,7 +51,7 @@ class Silence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoReply:
-    """The fact a transport reports by phase: may the request have arrived?"""
+    """The fact a transport reports by phase: whether the request may have arrived."""
 
     may_have_arrived: bool
     silence: Silence

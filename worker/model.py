@@ -33,7 +33,7 @@ class Secret:
 
     def __post_init__(self) -> None:
         if not self._text:
-            raise ValueError("a secret is never empty")
+            raise ValueError("empty")
 
     def reveal(self) -> str:
         """Return the text itself; call it only where it leaves for its addressee."""

@@ -106,8 +106,10 @@ class Transport(Protocol):
     async def send(
         self, request: HttpRequest, *, fresh_connection: bool, seconds: float
     ) -> HttpReply | NoReply:
-        """POST within ``seconds`` overall. Never follows redirects, never repeats, never raises
-        for a failed call; a cancellation while waiting propagates.
+        """POST within ``seconds`` overall.
+
+        Never follows redirects, never repeats, never raises for a failed call; a cancellation
+        while waiting propagates.
         """
 
 
