@@ -136,7 +136,9 @@ class Record:
     the payment it is about (the same, except for a cancellation). ``token`` is the attempt that
     holds the claim; in doubt, the attempt that left the doubt. ``attempts`` counts delivery
     rounds that called or may have called, ``unknown_attempts`` those that ended unknown,
-    ``waits`` the uncounted waits of a cancellation for its payment.
+    ``cleared_attempts`` how many of these a reopening has declared harmless,
+    ``opened_attempts`` the attempts made before the current opening (the ladder starts anew
+    with each), ``waits`` the uncounted waits of a cancellation for its payment.
     """
 
     operation_id: UUID
@@ -163,6 +165,8 @@ class Record:
     reference: str | None = None
     attempts: int = 0
     unknown_attempts: int = 0
+    cleared_attempts: int = 0
+    opened_attempts: int = 0
     waits: int = 0
     token: UUID | None = None
     lease_until: datetime | None = None
