@@ -1,0 +1,205 @@
+"""Claiming a payment: the one write that must be durable before any provider sees a byte."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from worker.codes import Code
+from worker.identity import payment_reference
+from worker.lifecycle.births import decided_at_birth, fresh_record
+from worker.lifecycle.decide import Reason, decided
+from worker.lifecycle.duplicates import (
+    answer_of_duplicate,
+    is_superseded,
+    ownership,
+    refuse_mismatch,
+)
+from worker.lifecycle.limits import (
+    DELIVERY_LIMIT,
+    DUE_TOLERANCE,
+    allows_another_attempt,
+    is_expired,
+    may_be_applied,
+)
+from worker.lifecycle.table import Move, after
+from worker.lifecycle.wishes import Claim, Claimed, Decided, Held, Kept, Won, held, stored_answer
+from worker.model import OperationClass, ProviderKind, Refusal, Route
+from worker.ports import View
+from worker.records import AttemptEntry, Change, Kind, Record, State
+from worker.rules import Rules
+
+
+def claim(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claimed]:
+    """Decide what a delivery may do about its payment, and write it.
+
+    At most one caller gets ``Won`` for one attempt. A decided payment gives its stored answer,
+    a payment somebody else is calling is held, another content under the same key becomes a
+    refusal of its own, and a payment that must not be called is decided here (payment rules,
+    invariants I1, I2, I6, I7, I10).
+    """
+    record = view.record(wish.envelope.operation_id)
+    if record is None:
+        return _first(view, wish, rules, now)
+    if record.kind is Kind.REFUSAL:
+        return Change(result=stored_answer(view, record))
+    if record.fingerprint is not None and record.fingerprint != wish.request.fingerprint:
+        return refuse_mismatch(view, wish, record, now)
+    match record.state:
+        case State.CALLING:
+            return _calling(view, wish, record, rules, now)
+        case State.RETRY_WAIT:
+            due = record.next_attempt_at or now
+            if due - DUE_TOLERANCE > now:
+                return Change(result=held(record, due, "not due"))
+            return _attempt(view, wish, record, rules, now)
+        case State.SUCCEEDED | State.FAILED | State.IN_DOUBT | State.CANCELLED:
+            return Change(result=stored_answer(view, record))
+        case other:
+            assert_never(other)
+
+
+def closed_without_success(
+    record: Record, reason: Reason, now: datetime, *, payment: Record | None = None
+) -> Change[Decided]:
+    """Decide an open record: failed, or in doubt where an attempt may have been applied.
+
+    ``retryable`` and "replay after the fix" promise that nothing was applied; after an unknown
+    attempt nobody can promise it.
+    """
+    if may_be_applied(record):
+        doubt = Reason(
+            code=Code.OUTCOME_UNKNOWN,
+            http_status=reason.http_status,
+            provider_code=reason.provider_code,
+            detail=f"an earlier attempt ended unknown, the last with {reason.code}",
+        )
+        closed, answer = decided(record, Move.DOUBT, now, reason=doubt, payment=payment)
+    else:
+        closed, answer = decided(record, Move.FAIL, now, reason=reason, payment=payment)
+    return Change(
+        result=Decided(answer, closed, repeated=False), records=(closed,), answers=(answer,)
+    )
+
+
+def _first(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claimed]:
+    fresh = fresh_record(wish, now)
+    if wish.delivery.delivery_count >= DELIVERY_LIMIT:
+        return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.DELIVERY_LIMIT_REACHED))
+    if _proves_lost_ledger(wish):
+        return decided_at_birth(fresh, Move.DOUBT, now, Reason(code=Code.LEDGER_LOST))
+    tombstone = view.tombstone(wish.envelope.operation_id)
+    if tombstone is not None and tombstone.until > now and tombstone.origin == fresh.origin:
+        return decided_at_birth(fresh, Move.CANCEL, now, None)
+    duplicate = answer_of_duplicate(view, wish, rules, now)
+    if duplicate is not None:
+        return duplicate
+    if is_expired(fresh, rules, now):
+        return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.REQUEST_EXPIRED))
+    if isinstance(wish.plan, Refusal):
+        return decided_at_birth(fresh, Move.FAIL, now, _refused(wish.plan))
+    if not wish.may_call:
+        return Change(result=Held(until=now, reason="no permit"))
+    return _won(wish, wish.plan, fresh, rules, now)
+
+
+def _calling(
+    view: View, wish: Claim, record: Record, rules: Rules, now: datetime
+) -> Change[Claimed]:
+    if record.token == wish.token and record.lease_until is not None:
+        # The commit whose answer was lost: our own claim stands.
+        return Change(result=Won(record=record, token=wish.token, lease_until=record.lease_until))
+    if record.lease_until is not None and record.lease_until > now:
+        return Change(result=held(record, record.lease_until, "being called"))
+    expired = replace(record, unknown_attempts=record.unknown_attempts + 1)
+    entry = expired_entry(record, now)
+    if not allows_another_attempt(expired):
+        closed, answer = decided(
+            expired,
+            Move.DOUBT,
+            now,
+            reason=Reason(code=Code.OUTCOME_UNKNOWN, detail="the claim expired"),
+        )
+        result = Decided(answer, closed, repeated=False)
+        return Change(result=result, records=(closed,), answers=(answer,), attempts=(entry,))
+    change = _attempt(view, wish, expired, rules, now)
+    return replace(change, attempts=(entry,)) if change.records else change
+
+
+def _attempt(
+    view: View, wish: Claim, record: Record, rules: Rules, now: datetime
+) -> Change[Claimed]:
+    if is_expired(record, rules, now):
+        return closed_without_success(record, Reason(code=Code.REQUEST_EXPIRED), now)
+    if is_superseded(view, wish, record):
+        return closed_without_success(record, Reason(code=Code.SUPERSEDED), now)
+    if isinstance(wish.plan, Refusal):
+        return closed_without_success(record, _refused(wish.plan), now)
+    kept = kept_by(record)
+    if kept is not None and kept != Kept(wish.plan.account.name, wish.plan.operation_class):
+        return Change(result=kept)
+    if not wish.may_call:
+        return Change(result=held(record, now, "no permit"))
+    return _won(wish, wish.plan, record, rules, now)
+
+
+def kept_by(record: Record) -> Kept | None:
+    """Account and class a payment must stay with, once it had an attempt."""
+    if record.attempts and record.account and record.operation_class:
+        return Kept(record.account, record.operation_class)
+    return None
+
+
+def _won(wish: Claim, plan: Route, record: Record, rules: Rules, now: datetime) -> Change[Claimed]:
+    lease_until = now + timedelta(seconds=rules.lease_seconds)
+    keyed = plan.operation_class is OperationClass.KEYED
+    claimed = replace(
+        record,
+        state=after(None if record.version == 0 else record.state, Move.CLAIM),
+        version=record.version + 1,
+        updated_at=now,
+        account=plan.account.name,
+        operation=plan.operation,
+        operation_class=plan.operation_class,
+        live=plan.live,
+        reference=payment_reference(record.operation_id, 0 if keyed else record.unknown_attempts),
+        attempts=record.attempts + 1,
+        token=wish.token,
+        lease_until=lease_until,
+        next_attempt_at=None,
+        email=wish.request.email if plan.account.provider is ProviderKind.BASKET else None,
+    )
+    return Change(
+        result=Won(record=claimed, token=wish.token, lease_until=lease_until),
+        records=(claimed,),
+        owner=ownership(claimed),
+    )
+
+
+def _proves_lost_ledger(wish: Claim) -> bool:
+    """Whether a copy of ours knows of an attempt that the ledger does not (I10)."""
+    if not wish.envelope.source.is_believed or wish.envelope.attempts < 1:
+        return False
+    if isinstance(wish.plan, Refusal):
+        return True
+    return wish.plan.operation_class in {
+        OperationClass.ORPHAN_SAFE,
+        OperationClass.NON_IDEMPOTENT,
+    }
+
+
+def _refused(plan: Refusal) -> Reason:
+    return Reason(code=plan.code, faults=plan.faults)
+
+
+def expired_entry(record: Record, now: datetime) -> AttemptEntry:
+    if record.token is None:
+        raise LookupError(record.operation_id)
+    return AttemptEntry(
+        operation_id=record.operation_id,
+        token=record.token,
+        number=record.attempts,
+        reference=record.reference,
+        tries=(),
+        ended_at=now,
+        note="the claim expired",
+    )

@@ -1,0 +1,102 @@
+"""Two requests for one thing: the same content under another key, another under the same."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+from uuid import UUID
+
+from worker.codes import Code
+from worker.identity import operation_id_of
+from worker.lifecycle.births import decided_at_birth, fresh_record
+from worker.lifecycle.decide import Reason
+from worker.lifecycle.table import Move
+from worker.lifecycle.wishes import Claim, Claimed, Held, stored_answer
+from worker.model import Fingerprint
+from worker.ports import View
+from worker.records import Change, Kind, Record, State
+from worker.rules import Rules
+
+NO_ORDER = "0"
+"""The order number that means none, and identifies nothing (contract section 2)."""
+
+_HELD_OPEN = timedelta(seconds=30)
+
+
+def ownership(record: Record) -> tuple[Fingerprint, UUID] | None:
+    if record.fingerprint is None or record.facts.id_commande == NO_ORDER:
+        return None
+    return record.fingerprint, record.operation_id
+
+
+def answer_of_duplicate(
+    view: View, wish: Claim, rules: Rules, now: datetime
+) -> Change[Claimed] | None:
+    if wish.request.id_commande == NO_ORDER or not rules.duplicate_window:
+        return None
+    owner = view.owner(wish.request.fingerprint)
+    if owner is None or owner.operation_id == wish.envelope.operation_id:
+        return None
+    match owner.state:
+        case State.CALLING | State.RETRY_WAIT:
+            return Change(result=Held(until=now + _HELD_OPEN, reason="its duplicate is open"))
+        case State.SUCCEEDED:
+            decided_at = owner.decided_at or owner.updated_at
+            if now - decided_at > rules.duplicate_window:
+                return None
+            return _adopted(wish, owner, now)
+        case State.IN_DOUBT:
+            return _adopted(wish, owner, now)
+        case State.FAILED | State.CANCELLED:
+            return None
+        case other:
+            assert_never(other)
+
+
+def _adopted(wish: Claim, owner: Record, now: datetime) -> Change[Claimed]:
+    """Answer a second request for the same thing with the first one's answer."""
+    fresh = replace(
+        fresh_record(wish, now),
+        duplicate_of=owner.operation_id,
+        account=owner.account,
+        operation=owner.operation,
+        operation_class=owner.operation_class,
+        live=owner.live,
+        reference=owner.reference,
+    )
+    if owner.state is State.SUCCEEDED:
+        return decided_at_birth(
+            fresh, Move.SUCCEED, now, None, link=owner.link, item_id=owner.item_id
+        )
+    return decided_at_birth(fresh, Move.DOUBT, now, Reason(code=owner.code or Code.OUTCOME_UNKNOWN))
+
+
+def is_superseded(view: View, wish: Claim, record: Record) -> bool:
+    replayed = record.sequence > 1
+    if not replayed or wish.request.id_commande == NO_ORDER:
+        return False
+    owner = view.owner(wish.request.fingerprint)
+    if owner is None or owner.operation_id == record.operation_id:
+        return False
+    return owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}
+
+
+def refuse_mismatch(view: View, wish: Claim, first: Record, now: datetime) -> Change[Claimed]:
+    identity = wish.mismatch_identity
+    known = view.record(operation_id_of(identity))
+    if known is not None:
+        return Change(result=stored_answer(view, known))
+    refusal = replace(
+        fresh_record(wish, now),
+        operation_id=operation_id_of(identity),
+        payment_id=operation_id_of(identity),
+        identity=identity,
+        kind=Kind.REFUSAL,
+        sequence=1,
+    )
+    return decided_at_birth(
+        refusal,
+        Move.FAIL,
+        now,
+        Reason(code=Code.IDEMPOTENCY_MISMATCH),
+        conflicts_with=first.operation_id,
+    )

@@ -1,0 +1,39 @@
+"""Ending a claim that nobody came back for."""
+
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from worker.codes import Code
+from worker.lifecycle.claim import expired_entry
+from worker.lifecycle.decide import Reason, decided
+from worker.lifecycle.table import Move
+from worker.lifecycle.wishes import Decided
+from worker.ports import View
+from worker.records import Change, Kind, State
+
+
+def expire_claim(
+    view: View, operation_id: UUID, before: datetime, now: datetime
+) -> Change[Decided | None]:
+    """Bring a claim that expired before that time into doubt, whatever its class.
+
+    For the sweeper: no delivery came back for it, so nobody else will (design, "Decisions taken
+    without a delivery in hand"). The token stays, so that its own late answer may end the doubt.
+    """
+    record = view.record(operation_id)
+    if record is None or record.state is not State.CALLING:
+        return Change(result=None)
+    if record.lease_until is None or record.lease_until >= before:
+        return Change(result=None)
+    payment = view.record(record.payment_id) if record.kind is Kind.CANCELLATION else None
+    closed, answer = decided(
+        replace(record, unknown_attempts=record.unknown_attempts + 1),
+        Move.DOUBT,
+        now,
+        reason=Reason(code=Code.OUTCOME_UNKNOWN, detail="the claim expired, no delivery came"),
+        payment=payment,
+    )
+    entry = expired_entry(record, now)
+    result = Decided(answer, closed, repeated=False)
+    return Change(result=result, records=(closed,), answers=(answer,), attempts=(entry,))
