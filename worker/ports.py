@@ -155,6 +155,14 @@ class Permit(Protocol):
     def is_probe(self) -> bool:
         """Whether this call is the half-open breaker's probe."""
 
+    @property
+    def may_go_on(self) -> bool:
+        """Whether another try within this delivery makes sense."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the account may be asked again; 0 when it may be now."""
+
     def report(self, outcome: Outcome) -> None:
         """Tell the breaker how the call ended."""
 

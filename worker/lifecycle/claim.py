@@ -25,7 +25,7 @@ from worker.lifecycle.table import Move, after
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held, Kept, Won, held, stored_answer
 from worker.model import OperationClass, ProviderKind, Refusal, Route
 from worker.ports import View
-from worker.records import AttemptEntry, Change, Kind, Record, State
+from worker.records import AttemptEntry, AuditEntry, Change, Kind, Record, State
 from worker.rules import Rules
 
 
@@ -172,6 +172,17 @@ def _won(wish: Claim, plan: Route, record: Record, rules: Rules, now: datetime) 
         result=Won(record=claimed, token=wish.token, lease_until=lease_until),
         records=(claimed,),
         owner=ownership(claimed),
+        audit=(_forced_use(claimed, now),) if wish.is_forced else (),
+    )
+
+
+def _forced_use(record: Record, now: datetime) -> AuditEntry:
+    return AuditEntry(
+        at=now,
+        actor="worker",
+        action="force_live",
+        operation_id=record.operation_id,
+        detail=f"attempt {record.attempts} at account {record.account}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Ending a claim that nobody came back for."""
+"""Ending a claim without an outcome: given back, or expired."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -6,11 +6,11 @@ from uuid import UUID
 
 from worker.codes import Code
 from worker.lifecycle.claim import expired_entry
-from worker.lifecycle.decide import Reason, decided
+from worker.lifecycle.decide import Reason, decided, moved
 from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided
 from worker.ports import View
-from worker.records import Change, Kind, State
+from worker.records import Change, Kind, Record, State
 
 
 def expire_claim(
@@ -37,3 +37,24 @@ def expire_claim(
     entry = expired_entry(record, now)
     result = Decided(answer, closed, repeated=False)
     return Change(result=result, records=(closed,), answers=(answer,), attempts=(entry,))
+
+
+def release_claim(
+    view: View, operation_id: UUID, token: UUID, until: datetime, now: datetime
+) -> Change[Record | None]:
+    """Give a claim back that sent nothing: the attempt is not counted.
+
+    For a stop, a lease too short for another call, or a half-open probe that met a configuration
+    fault. Returns ``None`` and writes nothing when the claim is no longer this attempt's own.
+    """
+    record = view.record(operation_id)
+    if record is None or record.state is not State.CALLING or record.token != token:
+        return Change(result=None)
+    released = replace(
+        moved(record, Move.WAIT, now),
+        attempts=record.attempts - 1,
+        token=None,
+        lease_until=None,
+        next_attempt_at=until,
+    )
+    return Change(result=released, records=(released,))

@@ -73,7 +73,10 @@ Claimed = Won | Held | Decided | Kept
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What a claim is decided by; ``may_call`` is false while the account gives no permit."""
+    """What a claim is decided by; ``may_call`` is false while the account gives no permit.
+
+    ``is_forced`` marks a live call from staging, which is audited (contract section 2, Run mode).
+    """
 
     envelope: Envelope
     request: PaymentRequest
@@ -81,6 +84,7 @@ class Claim:
     token: UUID
     may_call: bool
     delivery: Delivery
+    is_forced: bool = False
 
     @property
     def mismatch_identity(self) -> Identity:

@@ -1,0 +1,123 @@
+"""The ledger in the words of payments: each method is one durable write of a pure rule."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import UUID
+
+from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
+from worker.lifecycle.claim import claim
+from worker.lifecycle.expire import expire_claim, release_claim
+from worker.lifecycle.refuse import refuse
+from worker.lifecycle.reopen import NotReopened, Reopened, reopen
+from worker.lifecycle.settle import Settled, Settlement, settle
+from worker.lifecycle.wishes import Claim, Claimed, Decided
+from worker.model import Delivery, Unreadable
+from worker.ports import Clock, Store, View
+from worker.records import Answer, Change, LetterEntry, Needs, Record
+from worker.rules import Rules
+
+
+class Ledger:
+    """Claims, settles and remembers operations; raises ``StoreUnavailableError``."""
+
+    def __init__(self, *, store: Store, rules: Rules, clock: Clock) -> None:
+        self._store = store
+        self._rules = rules
+        self._clock = clock
+
+    async def claim(self, wish: Claim) -> Claimed:
+        """Claim a payment, or learn why not; see ``lifecycle.claim``."""
+
+        def apply(view: View) -> Change[Claimed]:
+            return claim(view, wish, self._rules, self._clock.now())
+
+        return await self._store.transact(wish.needs, apply)
+
+    async def claim_cancellation(self, wish: CancelWish) -> CancelClaimed:
+        """Claim a cancellation, or learn why not; see ``lifecycle.cancel``."""
+
+        def apply(view: View) -> Change[CancelClaimed]:
+            return claim_cancellation(view, wish, self._rules, self._clock.now())
+
+        return await self._store.transact(wish.needs, apply)
+
+    async def refuse(self, message: Unreadable, delivery: Delivery) -> Decided:
+        """Decide a message that cannot be read."""
+
+        def apply(view: View) -> Change[Decided]:
+            return refuse(view, message, delivery, self._clock.now())
+
+        return await self._store.transact(Needs((message.envelope.operation_id,)), apply)
+
+    async def settle(self, end: Settlement) -> Settled:
+        """Write how an attempt ended and what follows."""
+
+        def apply(view: View) -> Change[Settled]:
+            return settle(view, end, self._rules, self._clock.now())
+
+        return await self._store.transact(end.needs, apply)
+
+    async def release(self, operation_id: UUID, token: UUID, *, after: timedelta) -> Record | None:
+        """Give a claim back that sent nothing, due again ``after`` that time, uncounted."""
+
+        def apply(view: View) -> Change[Record | None]:
+            now = self._clock.now()
+            return release_claim(view, operation_id, token, now + after, now)
+
+        return await self._store.transact(Needs((operation_id,)), apply)
+
+    async def expire(self, operation_id: UUID, *, older_than: timedelta) -> Decided | None:
+        """Bring a claim into doubt that expired that long ago and that nobody came back for."""
+        found = await self._store.find(operation_id)
+        if found is None:
+            return None
+        needs = Needs((operation_id, found[0].payment_id))
+
+        def apply(view: View) -> Change[Decided | None]:
+            now = self._clock.now()
+            return expire_claim(view, operation_id, now - older_than, now)
+
+        return await self._store.transact(needs, apply)
+
+    async def reopen(self, operation_id: UUID, *, actor: str, run: str) -> Reopened | NotReopened:
+        """Open a failed operation again for a replay; audited."""
+        apply = partial(
+            reopen, operation_id=operation_id, actor=actor, run=run, now=self._clock.now()
+        )
+        return await self._store.transact(Needs((operation_id,)), apply)
+
+    async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
+        """Read one operation and its latest answer."""
+        return await self._store.find(operation_id)
+
+    def confirmed(self, answer: Answer, *, event: bool = False, letter: bool = False) -> None:
+        """Mark what the broker confirmed, with the next group commit; nobody waits."""
+        self._store.mark_confirmed(answer.event.event_id, event=event, letter=letter)
+
+    async def take_unpublished(self, *, older_than: timedelta, limit: int) -> Sequence[Answer]:
+        """Take answers that nobody has confirmed for that long; no other worker takes them."""
+        now = self._clock.now()
+        return await self._store.take_unpublished(
+            untouched_since=now - older_than, now=now, limit=limit
+        )
+
+    async def expired_claims(self, *, older_than: timedelta, limit: int) -> Sequence[UUID]:
+        """Operations whose claim expired that long ago."""
+        return await self._store.expired_claims(
+            expired_before=self._clock.now() - older_than, limit=limit
+        )
+
+    async def letters(
+        self, *, after: tuple[datetime, UUID] | None = None, limit: int = 100
+    ) -> Sequence[LetterEntry]:
+        """A page of the dead-letter index, oldest first."""
+        return await self._store.letters(after=after, limit=limit)
+
+    async def has_room(self) -> bool:
+        """Whether new claims may be written."""
+        return await self._store.has_room()
+
+    async def ping(self) -> None:
+        """Prove that a write would be possible."""
+        await self._store.ping()
