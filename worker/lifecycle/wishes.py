@@ -31,13 +31,15 @@ class Kept:
 class Won:
     """The claim is ours: this attempt may call the provider until ``lease_until``.
 
-    ``payment`` is the payment a cancellation is about.
+    ``payment`` is the payment a cancellation is about; ``lease_ends`` the lease's end on the
+    claimant's own monotonic clock, counted from before the claim.
     """
 
     record: Record
     token: UUID
     lease_until: datetime
     payment: Record | None = None
+    lease_ends: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,160 @@
+"""Calling a provider under a claim and recording how it ended, whatever happens meanwhile."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from worker.call import Call, Ended, Unused, cut_off
+from worker.calls import HttpReply, HttpRequest, Outcome, Try, Unknown
+from worker.ledger import Ledger
+from worker.lifecycle.settle import Evidence, Settlement
+from worker.lifecycle.wishes import Decided, Held, Waiting, Won
+from worker.model import CancelRequest, PaymentRequest, ProviderKind, Refusal, Route
+from worker.ports import Clock, Permit, Provider, Transport
+from worker.rules import Rules
+from worker.shield import finish
+
+RECORDING_SECONDS = 10.0
+"""How long recording an outcome may outlive the cancellation of its task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Where an operation stands after its calls, if there were any."""
+
+    end: Decided | Waiting | Held
+    tries: tuple[Try, ...] = ()
+
+
+class Caller:
+    """Makes the calls of a won claim; raises ``StoreUnavailableError`` if it cannot record."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        providers: Mapping[ProviderKind, Provider],
+        transport: Transport,
+        clock: Clock,
+        rules: Rules,
+    ) -> None:
+        self._ledger = ledger
+        self._providers = providers
+        self._transport = transport
+        self._clock = clock
+        self._rules = rules
+
+    async def pay(
+        self,
+        won: Won,
+        plan: Route | Refusal,
+        asked: PaymentRequest,
+        permit: Permit | float | None,
+    ) -> Called:
+        """Ask the provider for the payment, and record what came of it."""
+        if not isinstance(plan, Route) or permit is None or isinstance(permit, float):
+            raise TypeError(type(plan))
+        provider = self._providers[plan.account.provider]
+        reference = won.record.reference or ""
+        call = self._call(
+            won,
+            permit,
+            build=lambda: provider.initiate(asked, plan, reference, self._clock),
+            read=lambda reply: provider.read_initiation(reply, plan),
+        )
+        return await self._run(won, call)
+
+    async def remove(
+        self,
+        won: Won,
+        plan: Route | Refusal | None,
+        asked: CancelRequest,
+        permit: Permit | float | None,
+    ) -> Called:
+        """Ask the provider to take the payment's item back, and record what came of it."""
+        if not isinstance(plan, Route) or permit is None or isinstance(permit, float):
+            raise TypeError(type(plan))
+        if won.payment is None or won.payment.item_id is None or won.payment.email is None:
+            raise LookupError(won.record.operation_id)
+        provider = self._providers[plan.account.provider]
+        item_id, email = won.payment.item_id, won.payment.email
+        call = self._call(
+            won,
+            permit,
+            build=lambda: provider.cancel(asked, item_id, email, plan, self._clock),
+            read=lambda reply: provider.read_cancellation(reply, plan),
+        )
+        return await self._run(won, call)
+
+    def _call(
+        self,
+        won: Won,
+        permit: Permit,
+        *,
+        build: Callable[[], HttpRequest],
+        read: Callable[[HttpReply], Outcome],
+    ) -> Call:
+        return Call(
+            won=won,
+            permit=permit,
+            build=build,
+            read=read,
+            transport=self._transport,
+            clock=self._clock,
+            rules=self._rules,
+        )
+
+    async def _run(self, won: Won, call: Call) -> Called:
+        """Call, then record what came of it; a cancellation is recorded too, then goes on."""
+        try:
+            end = await call.run()
+        except asyncio.CancelledError:
+            await self._record_cut(won, call)
+            raise
+        except Exception:  # noqa: BLE001 - while CALLING any surprise is an unknown outcome
+            end = Ended(cut_off(call) or Unknown())
+        if isinstance(end, Unused):
+            return Called(await self._unused(won, end), call.tries)
+        settled = await finish(
+            self._ledger.settle(_settlement(won, call, end)), seconds=RECORDING_SECONDS
+        )
+        if isinstance(settled, Evidence):
+            # Another worker took the claim over; the next delivery repeats what it decided.
+            return Called(Held(until=self._clock.now(), reason="claim lost"), call.tries)
+        return Called(settled, call.tries)
+
+    async def _record_cut(self, won: Won, call: Call) -> None:
+        outcome = cut_off(call)
+        record: Coroutine[Any, Any, object] = (
+            self._ledger.release(won.record.operation_id, won.token, after=timedelta(0))
+            if outcome is None
+            else self._ledger.settle(_settlement(won, call, Ended(outcome)))
+        )
+        async with asyncio.timeout(RECORDING_SECONDS):
+            await finish(record, seconds=RECORDING_SECONDS)
+
+    async def _unused(self, won: Won, end: Unused) -> Held:
+        pause = timedelta(seconds=end.pause)
+        released = await finish(
+            self._ledger.release(won.record.operation_id, won.token, after=pause),
+            seconds=RECORDING_SECONDS,
+        )
+        record = released or won.record
+        return Held(
+            until=self._clock.now() + pause,
+            reason=end.reason,
+            attempts=record.attempts,
+            sequence=record.sequence,
+        )
+
+
+def _settlement(won: Won, call: Call, end: Ended) -> Settlement:
+    return Settlement(
+        operation_id=won.record.operation_id,
+        payment_id=won.record.payment_id,
+        token=won.token,
+        outcome=end.outcome,
+        tries=call.tries,
+    )

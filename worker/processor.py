@@ -1,0 +1,222 @@
+"""The story of one delivery: read, route, permit, claim, call, settle, publish.
+
+The processor decides and publishes; it returns a disposition, and the consumer alone touches
+the delivery. Nothing here knows AMQP, HTTP or a database.
+"""
+
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import replace
+from datetime import timedelta
+from typing import TypeVar, assert_never
+
+from worker.caller import RECORDING_SECONDS, Called, Caller
+from worker.contract.reading import read
+from worker.ledger import Ledger
+from worker.lifecycle.cancel import CancelWish
+from worker.lifecycle.wishes import Claim, Decided, Held, Kept, Waiting, Won
+from worker.messages import Action, Handled, Story
+from worker.model import (
+    Cancellation,
+    Delivery,
+    Environment,
+    Initiation,
+    Reading,
+    Refusal,
+    Route,
+    Unreadable,
+)
+from worker.ports import Clock, Permit, Permits, StoreUnavailableError
+from worker.replies import Replies, returned
+from worker.routing import route, route_cancellation, was_forced
+from worker.rules import RouteBook, Rules
+from worker.shield import finish
+
+Leave = AbstractAsyncContextManager[Permit | float | None]
+
+Claimable = TypeVar("Claimable", bound=Won | Held | Decided | Waiting)
+
+
+class Processor:
+    """Turns deliveries into answers; safe to call concurrently and again for the same message."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        book: RouteBook,
+        permits: Permits,
+        caller: Caller,
+        replies: Replies,
+        clock: Clock,
+        rules: Rules,
+    ) -> None:
+        self._ledger = ledger
+        self._book = book
+        self._permits = permits
+        self._caller = caller
+        self._replies = replies
+        self._clock = clock
+        self._rules = rules
+
+    async def handle(self, delivery: Delivery) -> Handled:
+        """Handle one delivery to its end; raises only when its task is cancelled."""
+        reading = read(delivery)
+        story = _opening(reading, delivery)
+        try:
+            match reading:
+                case Initiation():
+                    handled = await self._initiate(delivery, reading, story)
+                case Cancellation():
+                    handled = await self._cancel(delivery, reading, story)
+                case Unreadable():
+                    decided = await self._ledger.refuse(reading, delivery)
+                    handled = await self._replies.answer(decided, delivery, reading.envelope)
+                case other:
+                    assert_never(other)
+        except StoreUnavailableError:
+            handled = returned(story, "ledger unavailable")
+        return Handled(handled.disposition, _with_remarks(handled.story, reading, delivery))
+
+    async def _initiate(self, delivery: Delivery, asked: Initiation, story: Story) -> Handled:
+        called = await self._pay(delivery, asked, kept=None)
+        if isinstance(called, Kept):
+            # The settings have changed since its first attempt, and it stays where it was.
+            called = await self._pay(delivery, asked, kept=called)
+        if isinstance(called, Kept):
+            raise LookupError(asked.envelope.operation_id)
+        return await self._reply(called, delivery, asked, story)
+
+    async def _pay(
+        self, delivery: Delivery, asked: Initiation, *, kept: Kept | None
+    ) -> Called | Kept:
+        plan = route(asked.request, asked.envelope, self._book, self._clock.now(), kept=kept)
+        async with self._leave(plan) as permit:
+            claimed = await self._claim(delivery, asked, plan, permit)
+            match claimed:
+                case Won():
+                    return await self._caller.pay(claimed, plan, asked.request, permit)
+                case Held() | Decided():
+                    return Called(claimed)
+                case Kept():
+                    return claimed
+                case other:
+                    assert_never(other)
+
+    async def _cancel(self, delivery: Delivery, asked: Cancellation, story: Story) -> Handled:
+        found = await self._ledger.find(asked.request.payment_id)
+        plan = None
+        if found is not None:
+            plan = route_cancellation(found[0], asked.request, asked.envelope, self._book)
+        async with self._leave(plan) as permit:
+            claimed = await self._claim_cancellation(delivery, asked, plan, permit)
+            if isinstance(claimed, Won):
+                called = await self._caller.remove(claimed, plan, asked.request, permit)
+            else:
+                called = Called(claimed)
+        return await self._reply(called, delivery, asked, story)
+
+    def _leave(self, plan: Route | Refusal | None) -> Leave:
+        """Ask the account for leave; a refusal needs none."""
+        if isinstance(plan, Route):
+            return self._permits.take(plan.account.name, within=self._rules.permit_seconds)
+        return nullcontext(None)
+
+    async def _claim(
+        self,
+        delivery: Delivery,
+        asked: Initiation,
+        plan: Route | Refusal,
+        permit: Permit | float | None,
+    ) -> Won | Held | Decided | Kept:
+        forced = isinstance(plan, Route) and was_forced(asked.request, plan)
+        wish = Claim(
+            envelope=asked.envelope,
+            request=asked.request,
+            plan=plan,
+            token=self._clock.new_id(),
+            may_call=await self._may_call(permit),
+            delivery=delivery,
+            is_forced=forced and self._book.environment is Environment.STAGING,
+        )
+        started = self._clock.monotonic()
+        claimed = await finish(
+            self._ledger.claim(wish),
+            seconds=RECORDING_SECONDS,
+            when_cancelled=self._give_back,
+        )
+        return claimed if isinstance(claimed, Kept) else self._timed(claimed, permit, started)
+
+    async def _claim_cancellation(
+        self,
+        delivery: Delivery,
+        asked: Cancellation,
+        plan: Route | Refusal | None,
+        permit: Permit | float | None,
+    ) -> Won | Held | Decided | Waiting:
+        wish = CancelWish(
+            envelope=asked.envelope,
+            request=asked.request,
+            plan=plan,
+            token=self._clock.new_id(),
+            may_call=await self._may_call(permit),
+            delivery=delivery,
+        )
+        started = self._clock.monotonic()
+        claimed = await finish(
+            self._ledger.claim_cancellation(wish),
+            seconds=RECORDING_SECONDS,
+            when_cancelled=self._give_back,
+        )
+        return self._timed(claimed, permit, started)
+
+    async def _may_call(self, permit: Permit | float | None) -> bool:
+        return not isinstance(permit, float) and await self._ledger.has_room()
+
+    def _timed(
+        self, claimed: Claimable, permit: Permit | float | None, started: float
+    ) -> Claimable:
+        """Note the lease's end on our own clock, or how long an account asks to wait."""
+        if isinstance(claimed, Won):
+            return replace(claimed, lease_ends=started + self._rules.lease_seconds)
+        if isinstance(claimed, Held) and isinstance(permit, float):
+            later = self._clock.now() + timedelta(seconds=permit)
+            return replace(claimed, until=max(claimed.until, later))
+        return claimed
+
+    async def _give_back(self, claimed: object) -> None:
+        if isinstance(claimed, Won):
+            await self._ledger.release(
+                claimed.record.operation_id, claimed.token, after=timedelta(0)
+            )
+
+    async def _reply(
+        self,
+        called: Called,
+        delivery: Delivery,
+        asked: Initiation | Cancellation,
+        story: Story,
+    ) -> Handled:
+        if isinstance(called.end, Decided):
+            handled = await self._replies.answer(called.end, delivery, asked.envelope)
+        else:
+            handled = await self._replies.wait(called.end, delivery, asked.envelope, story)
+        return Handled(handled.disposition, replace(handled.story, tries=called.tries))
+
+
+def _opening(reading: Reading, delivery: Delivery) -> Story:
+    """What is known of a delivery before anything is decided."""
+    return Story(
+        action=Action.RETURNED,
+        operation_id=reading.envelope.operation_id,
+        message_id=delivery.message_id,
+        origin=reading.origin if isinstance(reading, Unreadable) else reading.request.origin,
+        attempts=reading.envelope.attempts,
+        sequence=reading.envelope.sequence,
+    )
+
+
+def _with_remarks(story: Story, reading: Reading, delivery: Delivery) -> Story:
+    unknown = () if isinstance(reading, Unreadable) else reading.unknown_properties
+    return replace(
+        story, unknown_properties=unknown, reply_to_ignored=delivery.reply_to is not None
+    )
