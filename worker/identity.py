@@ -51,6 +51,11 @@ def normalise_origin(text: str) -> Origin:
     return Origin(_NOT_IN_ORIGIN.sub("-", bare)[:_ORIGIN_LENGTH] or UNKNOWN_ORIGIN)
 
 
+def origin_of_routing_key(routing_key: str) -> Origin:
+    """Normalise the last word of a request's routing key, which broker permissions bind."""
+    return normalise_origin(routing_key.rpartition(".")[2])
+
+
 def identity_of(namespace_or_origin: str, key: str) -> Identity:
     """Join a normalised origin (or a namespace) and a key: contract section 2."""
     return Identity(f"{namespace_or_origin}{SEPARATOR}{key}")
@@ -68,6 +73,11 @@ def refusal_identity(identity: Identity, distinguishing: str) -> Identity:
     (``idempotency_mismatch``), else the SHA-256 of the raw body, as hex digits.
     """
     return identity_of(f"{_REFUSAL}{SEPARATOR}{identity}", distinguishing)
+
+
+def is_refusal(identity: Identity) -> bool:
+    """Whether an identity is a refusal's; origins cannot hold the separator that follows."""
+    return identity.startswith(f"{_REFUSAL}{SEPARATOR}") and identity.count(SEPARATOR) > 1
 
 
 def operation_id_of(identity: Identity) -> UUID:

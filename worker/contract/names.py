@@ -1,0 +1,63 @@
+"""Which property of a body is which field: names fold, fields do not repeat.
+
+The DTO's Python client writes camelCase, the HTTP sample snake_case, .NET PascalCase; all of
+them mean one field (contract section 2).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from worker.contract.faults import FaultCode, fault
+from worker.contract.json_text import JsonObject, JsonValue
+from worker.model import Fault
+
+_MOST_UNKNOWN_NAMES = 20
+_LONGEST_UNKNOWN_NAME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class NamedValues:
+    """Values by canonical field name; a field given twice has no value and a fault instead."""
+
+    values: Mapping[str, JsonValue]
+    faults: Mapping[str, Fault]
+    unknown: tuple[str, ...]
+    repeats_unknown: bool
+
+
+def fold_name(name: str) -> str:
+    """Reduce a property name to what must match: no underscores, no case."""
+    return name.replace("_", "").casefold()
+
+
+def name_values(body: JsonObject, fields: Sequence[str]) -> NamedValues:
+    """Sort the properties of a body into the fields it may have and the rest."""
+    canonical = {fold_name(field): field for field in fields}
+    spellings: dict[str, list[str]] = {}
+    values: dict[str, JsonValue] = {}
+    unknown: list[str] = []
+    for name, value in body.pairs:
+        field = canonical.get(fold_name(name))
+        if field is None:
+            unknown.append(name)
+        else:
+            spellings.setdefault(field, []).append(name)
+            values[field] = value
+    faults = {
+        field: fault(field, FaultCode.REPEATED if len(set(names)) > 1 else FaultCode.DUPLICATE_KEY)
+        for field, names in spellings.items()
+        if len(names) > 1
+    }
+    distinct = dict.fromkeys(unknown)
+    return NamedValues(
+        values={field: value for field, value in values.items() if field not in faults},
+        faults=faults,
+        unknown=tuple(_shown(name) for name in list(distinct)[:_MOST_UNKNOWN_NAMES]),
+        repeats_unknown=len(distinct) < len(unknown),
+    )
+
+
+def _shown(name: str) -> str:
+    """Make a name from outside fit for a log line."""
+    cut = name[:_LONGEST_UNKNOWN_NAME]
+    return "".join(letter if letter.isprintable() else "?" for letter in cut)
