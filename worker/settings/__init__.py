@@ -1,0 +1,27 @@
+"""Settings: read from TOML, secret files, environment and flags, and checked as a whole."""
+
+from worker.settings.broker_url import (
+    BrokerUrlError,
+    broker_url_from_environment,
+    split_broker_url,
+)
+from worker.settings.explanation import Explained, explain, reference
+from worker.settings.faults import SettingsError, SettingsFault
+from worker.settings.loading import Loaded, load, load_broker
+from worker.settings.root import Role, Settings
+
+__all__ = [
+    "BrokerUrlError",
+    "Explained",
+    "Loaded",
+    "Role",
+    "Settings",
+    "SettingsError",
+    "SettingsFault",
+    "broker_url_from_environment",
+    "explain",
+    "load",
+    "load_broker",
+    "reference",
+    "split_broker_url",
+]
