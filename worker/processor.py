@@ -82,8 +82,8 @@ class Processor:
         if isinstance(called, Kept):
             # The settings have changed since its first attempt, and it stays where it was.
             called = await self._pay(delivery, asked, kept=called)
-        if isinstance(called, Kept):
-            raise LookupError(asked.envelope.operation_id)
+        if not isinstance(called, Called):
+            raise TypeError(type(called))
         return await self._reply(called, delivery, asked, story)
 
     async def _pay(
