@@ -59,3 +59,6 @@ LETTER_HEADERS: Final = (
 COPY_HEADERS: Final = ("CC", "BCC")
 """They route a message to keys its sender may not use: topic permissions before RabbitMQ 4.0.3
 look at the main key only (measured on 3.10.8), so a request that carries one is refused."""
+
+REPLAY_HEADERS: Final = (REPLAY_RUN, REPLAY_OF, REPLAYED_BY)
+"""Which run of which operator put a message back."""

@@ -5,7 +5,7 @@ of its own (``Unreadable``), because every request that arrives gets exactly one
 reading rules and "Identity" of contract section 2.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto, unique
 from typing import assert_never
@@ -37,6 +37,7 @@ from worker.model import (
     Identity,
     Initiation,
     Reading,
+    Source,
     Unreadable,
 )
 
@@ -86,6 +87,14 @@ def read(delivery: Delivery) -> Reading:
         request=inside.request,
         unknown_properties=inside.unknown_properties,
     )
+
+
+def read_broker_letter(letter: Delivery, *, origin_routing_key: str) -> Reading:
+    """Read a message the broker itself dead-lettered as what it was: a first receipt.
+
+    It carries no header of ours; ``origin_routing_key`` comes from the broker's ``x-death``.
+    """
+    return read(replace(letter, source=Source.REQUESTS, routing_key=origin_routing_key))
 
 
 def _read_outside(delivery: Delivery) -> _Outside:
