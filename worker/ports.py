@@ -8,7 +8,7 @@ from uuid import UUID
 
 from worker.calls import HttpReply, HttpRequest, NoReply, Outcome
 from worker.messages import OutgoingMessage, Publication
-from worker.model import CancelRequest, Fingerprint, PaymentRequest, Route, Secret
+from worker.model import CancelRequest, Delivery, Fingerprint, PaymentRequest, Route, Secret
 from worker.records import Answer, Change, LetterEntry, Needs, Record, Tombstone
 
 Result = TypeVar("Result")
@@ -172,3 +172,26 @@ class Permits(Protocol):
 
     def take(self, account: str, *, within: float) -> AbstractAsyncContextManager[Permit | float]:
         """Yield a permit, or, when none was free in time, the seconds to wait before asking."""
+
+
+class LetterInHand(Protocol):
+    """One dead letter taken from the queue and not yet acknowledged."""
+
+    @property
+    def delivery(self) -> Delivery: ...
+
+    async def acknowledge(self) -> None:
+        """Remove it: its copy is confirmed elsewhere."""
+
+    async def give_back(self) -> None:
+        """Return it to the queue: no copy is known to be safe."""
+
+
+class LetterQueue(Protocol):
+    """The dead-letter queue, to be walked once round; letters come one at a time."""
+
+    async def depth(self) -> int:
+        """Letters in the queue now."""
+
+    async def take(self) -> LetterInHand | None:
+        """The next letter, or ``None`` when the queue is empty."""

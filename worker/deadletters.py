@@ -1,0 +1,131 @@
+"""Dead letters: looking them up in the ledger, and putting one back to work.
+
+A queue gives its hundredth letter only after ninety-nine others, and a letter held while an
+operator thinks is invisible to everybody else. So looking reads the ledger's index, and acting
+walks the queue once round, with one letter in hand: the wanted one is published to be replayed,
+any other is put back at the end, and each is acknowledged only after its copy is confirmed. A
+crash leaves a duplicate, never a gap (rabbitmq, "Replay").
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum, unique
+from typing import assert_never
+from uuid import UUID
+
+from worker.contract.copies import replay_copy, rotated_copy
+from worker.ledger import Ledger
+from worker.lifecycle.reopen import NotReopened, Reopened
+from worker.messages import OutgoingMessage, Publication
+from worker.model import Delivery
+from worker.ports import LetterInHand, LetterQueue, Publisher
+from worker.records import Record
+
+_DIGITS = 10
+
+
+@unique
+class Replayed(StrEnum):
+    """How the replay of one letter ended."""
+
+    REPLAYED = "replayed"
+    NOT_REOPENED = "not_reopened"
+    NOT_FOUND = "not_found"
+    NOT_CONFIRMED = "not_confirmed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayReport:
+    """What a walk did: ``rotated`` letters kept, ``stale`` ones removed as overtaken."""
+
+    result: Replayed
+    sequence: int | None = None
+    reason: str | None = None
+    rotated: int = 0
+    stale: int = 0
+
+
+class DeadLetters:
+    """Replays dead letters; every reopening is audited under the actor's name."""
+
+    def __init__(self, *, ledger: Ledger, queue: LetterQueue, publisher: Publisher) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._publisher = publisher
+
+    async def replay(self, operation_id: UUID, *, actor: str, run: str) -> ReplayReport:
+        """Walk the queue once round and replay the letter of one operation.
+
+        Running it again after a crash is safe: an operation is reopened once per opening, and the
+        ledger decides what a second copy may do. Raises ``StoreUnavailableError``.
+        """
+        report = ReplayReport(result=Replayed.NOT_FOUND)
+        for _ in range(await self._queue.depth()):
+            letter = await self._queue.take()
+            if letter is None:
+                break
+            report = await self._handle(letter, operation_id, report, actor, run)
+            if report.result is Replayed.NOT_CONFIRMED:
+                break
+        return report
+
+    async def _handle(
+        self, letter: LetterInHand, wanted: UUID, report: ReplayReport, actor: str, run: str
+    ) -> ReplayReport:
+        if letter.delivery.header("payment-id") != str(wanted):
+            return await self._rotate(letter, report)
+        found = await self._ledger.find(wanted)
+        if found is not None and _sequence_of(letter.delivery) < _last_decided(found[0]):
+            await letter.acknowledge()
+            return replace(report, stale=report.stale + 1)
+        if report.result is Replayed.REPLAYED:
+            # A second copy of the letter just replayed: a crashed walk left it.
+            await letter.acknowledge()
+            return replace(report, stale=report.stale + 1)
+        match await self._ledger.reopen(wanted, actor=actor, run=run):
+            case Reopened(sequence=sequence):
+                return await self._replay(letter, sequence, report, actor, run)
+            case NotReopened(reason=reason):
+                refused = replace(report, result=Replayed.NOT_REOPENED, reason=reason)
+                return await self._rotate(letter, refused)
+            case other:
+                assert_never(other)
+
+    async def _replay(
+        self, letter: LetterInHand, sequence: int, report: ReplayReport, actor: str, run: str
+    ) -> ReplayReport:
+        copy = replay_copy(
+            letter.delivery,
+            sequence=sequence,
+            replay_count=_number(letter.delivery, "replay-count") + 1,
+            replay_run=run,
+            replayed_by=actor,
+        )
+        if not await self._moved(letter, copy):
+            return replace(report, result=Replayed.NOT_CONFIRMED, reason="replay not confirmed")
+        return replace(report, result=Replayed.REPLAYED, sequence=sequence)
+
+    async def _rotate(self, letter: LetterInHand, report: ReplayReport) -> ReplayReport:
+        if not await self._moved(letter, rotated_copy(letter.delivery)):
+            return replace(report, result=Replayed.NOT_CONFIRMED, reason="rotation not confirmed")
+        return replace(report, rotated=report.rotated + 1)
+
+    async def _moved(self, letter: LetterInHand, copy: OutgoingMessage) -> bool:
+        """Publish, and only then let go; whatever is not confirmed stays where it is."""
+        if await self._publisher.publish(copy) is Publication.CONFIRMED:
+            await letter.acknowledge()
+            return True
+        await letter.give_back()
+        return False
+
+
+def _sequence_of(letter: Delivery) -> int:
+    return _number(letter, "sequence")
+
+
+def _number(letter: Delivery, name: str) -> int:
+    text = letter.header(name) or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
+
+
+def _last_decided(record: Record) -> int:
+    return record.sequence - 1 if record.state.is_open else record.sequence
