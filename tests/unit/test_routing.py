@@ -241,12 +241,19 @@ def test_an_amount_above_the_accounts_limit_is_invalid() -> None:
     assert isinstance(allowed, Route)
 
 
-def test_a_company_of_the_other_mode_is_no_company() -> None:
-    account = replace(LINK_ACCOUNT, test_companies={})
-    refused = routed(REQUEST, book_with(account))
-    assert isinstance(refused, Refusal)
-    assert refused.code is Code.COMPANY_NOT_CONFIGURED
-    assert [fault.field for fault in refused.faults] == ["id_societe"]
+@pytest.mark.parametrize("mode", [RunMode.TEST, RunMode.LIVE])
+def test_a_company_of_the_other_mode_is_no_company(mode: RunMode) -> None:
+    is_live = mode is RunMode.LIVE
+    request = replace(REQUEST, payment_run_mode=mode)
+    only_live = book_with(replace(LINK_ACCOUNT, test_companies={}), PRODUCTION)
+    only_test = book_with(replace(LINK_ACCOUNT, live_companies={}), PRODUCTION)
+    here = routed(request, only_live if is_live else only_test)
+    there = routed(request, only_test if is_live else only_live)
+    assert isinstance(here, Route)
+    assert isinstance(there, Refusal)
+    assert there.code is Code.COMPANY_NOT_CONFIGURED
+    assert there.live is is_live
+    assert [fault.field for fault in there.faults] == ["id_societe"]
 
 
 LINK_NEEDS = ("beneficiary_reference", "phone_number", "url_callback")
