@@ -107,7 +107,14 @@ class Replies:
             sequence=decided.record.sequence,
             attempts=decided.record.attempts,
         )
-        message = dead_letter(delivery, answered, letter, worker_version=self._worker_version)
+        message = dead_letter(
+            delivery,
+            answered,
+            letter,
+            worker_version=self._worker_version,
+            attempts=answered.attempts,
+            sequence=answered.sequence,
+        )
         return await self._publish(message)
 
     async def _held_back(
