@@ -15,11 +15,9 @@ from worker.model import Delivery, Envelope, Step
 from worker.ports import Clock, Publisher
 from worker.records import Answer, Letter
 from worker.retry import backoff, waiting_step
+from worker.rules import Rules
 
 Said = TypeVar("Said")
-
-PATIENCE = 30.0
-"""Seconds a publish is tried for before the delivery is handed back to the broker."""
 
 _REFUSED_AGE = {timedelta(minutes=2): Step.SECONDS_30, timedelta(minutes=10): Step.MINUTES_2}
 
@@ -34,12 +32,14 @@ class Replies:
         publisher: Publisher,
         ledger: Ledger,
         clock: Clock,
+        rules: Rules,
         worker_version: str,
     ) -> None:
         self._announcer = announcer
         self._publisher = publisher
         self._ledger = ledger
         self._clock = clock
+        self._rules = rules
         self._worker_version = worker_version
 
     async def answer(self, decided: Decided, delivery: Delivery, envelope: Envelope) -> Handled:
@@ -64,6 +64,7 @@ class Replies:
                 traceparent=delivery.header("traceparent"),
             ),
             Announcement.UNKNOWN,
+            delivery,
         )
         if announced is Announcement.REFUSED:
             return await self._held_back(story, answer, delivery, envelope, "result queue full")
@@ -115,7 +116,7 @@ class Replies:
             attempts=answered.attempts,
             sequence=answered.sequence,
         )
-        return await self._publish(message)
+        return await self._publish(message, delivery)
 
     async def _held_back(
         self, story: Story, answer: Answer, delivery: Delivery, envelope: Envelope, reason: str
@@ -134,23 +135,30 @@ class Replies:
         story: Story,
     ) -> Handled:
         copy = ladder_copy(delivery, envelope, step=step, attempts=attempts, reason=reason)
-        published = await self._publish(copy)
+        published = await self._publish(copy, delivery)
         if published is not Publication.CONFIRMED:
             return returned(story, f"ladder copy {published}")
         waiting = replace(story, action=Action.WAITING, step=step, reason=reason, attempts=attempts)
         return Handled(Disposition.ACKNOWLEDGE, waiting)
 
-    async def _publish(self, message: OutgoingMessage) -> Publication:
-        return await self._patiently(lambda: self._publisher.publish(message), Publication.UNKNOWN)
+    async def _publish(self, message: OutgoingMessage, delivery: Delivery) -> Publication:
+        return await self._patiently(
+            lambda: self._publisher.publish(message), Publication.UNKNOWN, delivery
+        )
 
-    async def _patiently(self, send: Callable[[], Awaitable[Said]], unknown: Said) -> Said:
-        """Repeat a publish whose end is not known: its id is stable, a duplicate is dropped."""
-        ends = self._clock.monotonic() + PATIENCE
+    async def _patiently(
+        self, send: Callable[[], Awaitable[Said]], unknown: Said, delivery: Delivery
+    ) -> Said:
+        """Repeat a publish whose end is not known, while the delivery's time lasts.
+
+        Its id is stable, so a duplicate is dropped by whoever receives it (publisher rule P4).
+        """
+        ends = delivery.received_at + timedelta(seconds=self._rules.delivery_seconds)
         tries = 1
         while True:
             said = await send()
             pause = backoff(tries, self._clock.fraction())
-            if said is not unknown or self._clock.monotonic() + pause > ends:
+            if said is not unknown or self._clock.now() + timedelta(seconds=pause) > ends:
                 return said
             await self._clock.sleep(pause)
             tries += 1

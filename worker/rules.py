@@ -13,14 +13,15 @@ class Rules:
 
     ``call_seconds`` bounds one provider call; ``tries`` and ``tries_seconds`` bound the calls
     inside one delivery; ``lease_seconds`` must exceed both together, so that no call is under
-    way when a claim expires (payment rules, invariant I2); ``publish_seconds`` bounds one
+    way when a claim expires (payment rules, invariant I2), and fits the ladder's two minutes, so
+    that a payment whose worker died is taken up again after them; ``publish_seconds`` bounds one
     publish and ``delivery_seconds`` everything about one delivery.
     """
 
     call_seconds: float = 45.0
     tries: int = 3
     tries_seconds: float = 15.0
-    lease_seconds: float = 180.0
+    lease_seconds: float = 110.0
     permit_seconds: float = 1.0
     publish_seconds: float = 10.0
     delivery_seconds: float = 120.0
