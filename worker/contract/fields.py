@@ -42,12 +42,16 @@ PAYMENT_TYPES: Mapping[str, PaymentType] = {
 NO_GUID = UUID(int=0)
 """What an unset GUID looks like when a .NET client sends it; it identifies nothing."""
 
+NO_GUID_PATTERN = r"\{?(0{32}|0{8}-0{4}-0{4}-0{4}-0{12})\}?"
+"""The same in any of the forms such a client may write it in."""
+
 _AMOUNT = re.compile(AMOUNT_PATTERN, re.ASCII)
 _EMAIL = re.compile(r"[^\s@,<>]+@[^\s@,<>]+")
 _GUID = re.compile(
     r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
     re.IGNORECASE | re.ASCII,
 )
+_NO_GUID = re.compile(NO_GUID_PATTERN, re.ASCII)
 _WHITE_CONTROLS = "\t\n\r"
 _DIGITS_OF_A_LONG_ID = 64
 
@@ -190,7 +194,7 @@ def read_guid(text: str) -> UUID | None:
 def present_key(text: str | None) -> str | None:
     """Return a key that says something; blank values and the all-zero GUID are absent."""
     key = trim(text or "")
-    return None if not key or read_guid(key.strip("{}")) == NO_GUID else key
+    return None if not key or _NO_GUID.fullmatch(key) else key
 
 
 def _checked(text: str, *, shortest: int, longest: int) -> str | Wrong:
