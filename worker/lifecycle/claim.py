@@ -83,10 +83,10 @@ def closed_without_success(
 
 def _first(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claimed]:
     fresh = fresh_record(wish, now)
-    if wish.delivery.delivery_count >= DELIVERY_LIMIT:
-        return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.DELIVERY_LIMIT_REACHED))
     if _proves_lost_ledger(wish):
         return decided_at_birth(fresh, Move.DOUBT, now, Reason(code=Code.LEDGER_LOST))
+    if wish.delivery.delivery_count >= DELIVERY_LIMIT:
+        return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.DELIVERY_LIMIT_REACHED))
     tombstone = view.tombstone(wish.envelope.operation_id)
     if tombstone is not None and tombstone.until > now and tombstone.origin == fresh.origin:
         return decided_at_birth(fresh, Move.CANCEL, now, None)
