@@ -90,10 +90,11 @@ def _first(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claim
     tombstone = view.tombstone(wish.envelope.operation_id)
     if tombstone is not None and tombstone.until > now and tombstone.origin == fresh.origin:
         return decided_at_birth(fresh, Move.CANCEL, now, None)
+    expired = is_expired(fresh, rules, now)
     duplicate = answer_of_duplicate(view, wish, rules, now)
-    if duplicate is not None:
+    if duplicate is not None and not (expired and isinstance(duplicate.result, Held)):
         return duplicate
-    if is_expired(fresh, rules, now):
+    if expired:
         return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.REQUEST_EXPIRED))
     if isinstance(wish.plan, Refusal):
         return decided_at_birth(fresh, Move.FAIL, now, _refused(wish.plan))
