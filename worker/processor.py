@@ -91,7 +91,7 @@ class Processor:
     ) -> Called | Kept:
         plan = route(asked.request, asked.envelope, self._book, self._clock.now(), kept=kept)
         async with self._leave(plan) as permit:
-            claimed = await self._claim(delivery, asked, plan, permit)
+            claimed = await self._claim(delivery, asked, plan, permit, kept)
             match claimed:
                 case Won():
                     return await self._caller.pay(claimed, plan, asked.request, permit)
@@ -127,6 +127,7 @@ class Processor:
         asked: Initiation,
         plan: Route | Refusal,
         permit: Permit | float | None,
+        kept: Kept | None,
     ) -> Won | Held | Decided | Kept:
         forced = isinstance(plan, Route) and was_forced(asked.request, plan)
         wish = Claim(
@@ -136,6 +137,7 @@ class Processor:
             token=self._clock.new_id(),
             may_call=await self._may_call(permit),
             delivery=delivery,
+            kept=kept,
             is_forced=forced and self._book.environment is Environment.STAGING,
         )
         started = self._clock.monotonic()

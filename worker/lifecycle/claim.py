@@ -133,11 +133,11 @@ def _attempt(
         return closed_without_success(record, Reason(code=Code.REQUEST_EXPIRED), now)
     if is_superseded(view, wish, record):
         return closed_without_success(record, Reason(code=Code.SUPERSEDED), now)
+    kept = kept_by(record)
+    if kept is not None and kept != wish.kept and not _goes_to(wish.plan, kept):
+        return Change(result=kept)
     if isinstance(wish.plan, Refusal):
         return closed_without_success(record, _refused(wish.plan), now)
-    kept = kept_by(record)
-    if kept is not None and kept != Kept(wish.plan.account.name, wish.plan.operation_class):
-        return Change(result=kept)
     if not wish.may_call:
         return Change(result=held(record, now, "no permit"))
     return _won(wish, wish.plan, record, rules, now)
@@ -148,6 +148,11 @@ def kept_by(record: Record) -> Kept | None:
     if record.attempts and record.account and record.operation_class:
         return Kept(record.account, record.operation_class)
     return None
+
+
+def _goes_to(plan: Route | Refusal, kept: Kept) -> bool:
+    """Whether a plan made without knowing the first attempt leads to the same place anyway."""
+    return isinstance(plan, Route) and kept == Kept(plan.account.name, plan.operation_class)
 
 
 def _won(wish: Claim, plan: Route, record: Record, rules: Rules, now: datetime) -> Change[Claimed]:

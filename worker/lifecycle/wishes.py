@@ -77,6 +77,7 @@ Claimed = Won | Held | Decided | Kept
 class Claim:
     """What a claim is decided by; ``may_call`` is false while the account gives no permit.
 
+    ``kept`` is what ``plan`` was made for, once the payment's first attempt is known.
     ``is_forced`` marks a live call from staging, which is audited (contract section 2, Run mode).
     """
 
@@ -86,6 +87,7 @@ class Claim:
     token: UUID
     may_call: bool
     delivery: Delivery
+    kept: Kept | None = None
     is_forced: bool = False
 
     @property
