@@ -11,7 +11,7 @@ from worker.lifecycle.expire import expire_claim, release_claim
 from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.settle import Settled, Settlement, settle
-from worker.lifecycle.wishes import Claim, Claimed, Decided
+from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
 from worker.model import Delivery, Unreadable
 from worker.ports import Clock, Store, View
 from worker.records import Answer, Change, LetterEntry, Needs, Record
@@ -42,10 +42,10 @@ class Ledger:
 
         return await self._store.transact(wish.needs, apply)
 
-    async def refuse(self, message: Unreadable, delivery: Delivery) -> Decided:
-        """Decide a message that cannot be read."""
+    async def refuse(self, message: Unreadable, delivery: Delivery) -> Decided | Held:
+        """Decide a message that cannot be read; held while its operation is being called."""
 
-        def apply(view: View) -> Change[Decided]:
+        def apply(view: View) -> Change[Decided | Held]:
             return refuse(view, message, delivery, self._clock.now())
 
         return await self._store.transact(Needs((message.envelope.operation_id,)), apply)

@@ -69,8 +69,8 @@ class Processor:
                 case Cancellation():
                     handled = await self._cancel(delivery, reading, story)
                 case Unreadable():
-                    decided = await self._ledger.refuse(reading, delivery)
-                    handled = await self._replies.answer(decided, delivery, reading.envelope)
+                    refused = Called(await self._ledger.refuse(reading, delivery))
+                    handled = await self._reply(refused, delivery, reading, story)
                 case other:
                     assert_never(other)
         except StoreUnavailableError:
@@ -195,7 +195,7 @@ class Processor:
         self,
         called: Called,
         delivery: Delivery,
-        asked: Initiation | Cancellation,
+        asked: Reading,
         story: Story,
     ) -> Handled:
         if isinstance(called.end, Decided):
