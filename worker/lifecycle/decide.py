@@ -99,8 +99,11 @@ def answered(
     sequence = record.sequence
     if is_cancellation:
         sequence = payment.sequence if payment is not None else 0
+    # A cancellation that failed tells its payment's sequence, which stays the same however often
+    # it is replayed: its own tells those answers apart. Of a successful one there is only one.
+    decision = sequence if status is Status.CANCELLED else record.sequence
     event = Event(
-        event_id=event_id_of(record.operation_id, status, sequence),
+        event_id=event_id_of(record.operation_id, status, decision),
         status=status,
         occurred_at=now,
         origin=record.origin,
