@@ -88,11 +88,14 @@ def settle(view: View, end: Settlement, rules: Rules, now: datetime) -> Change[S
 def _on_time(
     view: View, record: Record, outcome: Outcome, rules: Rules, now: datetime
 ) -> Change[Settled]:
+    # A doubt that follows a definite answer was left by an earlier attempt: this one's token must
+    # not be able to end it.
+    answered = record if isinstance(outcome, Unknown) else replace(record, token=None)
     match outcome:
         case Succeeded():
-            return _succeeded(view, record, outcome, now)
+            return _succeeded(view, answered, outcome, now)
         case Declined():
-            return _declined(view, record, outcome, now)
+            return _declined(view, answered, outcome, now)
         case Misconfigured():
             reason = Reason(
                 code=outcome.code,
@@ -100,9 +103,9 @@ def _on_time(
                 provider_code_known=True,
                 http_status=outcome.http_status,
             )
-            return _without_success(view, record, reason, now)
+            return _without_success(view, answered, reason, now)
         case NotApplied() | NotSent():
-            return _try_again(view, record, outcome, rules, now)
+            return _try_again(view, answered, outcome, rules, now)
         case Unknown():
             return _unknown(view, record, outcome, rules, now)
         case other:
