@@ -231,6 +231,8 @@ def _late(view: View, record: Record, outcome: Outcome, now: datetime) -> Change
     """Let an attempt end the doubt it left; no other doubt may hide behind it."""
     only_doubt = record.unknown_attempts - record.cleared_attempts <= 1
     again = replace(record, sequence=record.sequence + 1)
+    # A definite no leaves nothing that may have been applied, so a replay is not barred by it.
+    cleared = replace(again, cleared_attempts=record.unknown_attempts)
     match outcome:
         case Succeeded():
             if record.kind is Kind.CANCELLATION:
@@ -249,12 +251,12 @@ def _late(view: View, record: Record, outcome: Outcome, now: datetime) -> Change
                 http_status=outcome.http_status,
             )
             closed, answer = decided(
-                again, Move.FAIL, now, reason=reason, payment=_payment_of(view, record)
+                cleared, Move.FAIL, now, reason=reason, payment=_payment_of(view, record)
             )
             return _closed(closed, answer)
         case NotSent() if only_doubt:
             closed, answer = decided(
-                again,
+                cleared,
                 Move.FAIL,
                 now,
                 reason=Reason(code=outcome.code),
