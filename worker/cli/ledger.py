@@ -1,0 +1,65 @@
+"""``payment-worker ledger``: the durable record of every payment."""
+
+from typing import Annotated
+
+import typer
+
+from worker.adapters.encryption import generate_key
+from worker.adapters.store_errors import LedgerError
+from worker.adapters.store_sqlite import initialise
+from worker.cli.context import ConfigOption, JsonOption, context_of
+from worker.cli.exit_codes import CommandError, ExitCode
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``ledger`` commands."""
+    group = typer.Typer(help="Create or upgrade the ledger.", no_args_is_help=True)
+    group.command("init", epilog="Example: sudo -u payment-worker payment-worker ledger init")(
+        _init
+    )
+    group.command("key", epilog="Example: payment-worker ledger key > /etc/payment-worker/key")(
+        _key
+    )
+    app.add_typer(group, name="ledger")
+
+
+def _init(
+    typer_context: typer.Context,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Create the ledger, or bring an older one up to date; only this command does either."""
+    context = context_of(typer_context, config=config, json=json)
+    path = context.loaded().settings.ledger.path
+    try:
+        done = initialise(path)
+    except LedgerError as error:
+        raise ledger_error(error) from error
+    if context.output.is_json:
+        context.output.record({"path": path, "before": done.before, "after": done.after})
+    elif done.before is None:
+        context.output.success(f"Created the ledger {path} (schema version {done.after}).")
+    elif done.before == done.after:
+        context.output.success(f"The ledger {path} is up to date (version {done.after}).")
+    else:
+        context.output.success(
+            f"Upgraded the ledger {path} from version {done.before} to {done.after}."
+        )
+
+
+def _key(
+    typer_context: typer.Context,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the key only.")] = False,
+) -> None:
+    """Print a fresh encryption key for the ledger; store it in a secret file."""
+    context = context_of(typer_context)
+    context.output.text(generate_key().reveal())
+    if not quiet:
+        context.output.say("Keep it: links in the ledger cannot be read without it.")
+
+
+def ledger_error(error: LedgerError) -> CommandError:
+    """Say what is wrong with the ledger and what to do, as an error of the command line."""
+    return CommandError(
+        "ledger", str(error), exit_code=ExitCode.CONFIGURATION, field="ledger.path", fix=error.fix
+    )
