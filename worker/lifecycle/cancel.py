@@ -91,15 +91,18 @@ def _calling(
 def _decide(
     view: View, wish: CancelWish, record: Record, rules: Rules, now: datetime
 ) -> Change[CancelClaimed]:
-    payment = view.record(wish.request.payment_id)
+    found = view.record(wish.request.payment_id)
+    if found is not None and found.kind is not Kind.INITIATION:
+        found = None
+    # Another origin's payment is none of this producer's business, not even its state.
+    payment = found if found is not None and found.origin == wish.request.origin else None
     if record.version == 0 and wish.delivery.delivery_count >= DELIVERY_LIMIT:
         return _refused(record, Code.DELIVERY_LIMIT_REACHED, now, payment)
     if is_expired(record, rules, now):
         return _refused(record, Code.REQUEST_EXPIRED, now, payment)
-    if payment is None or payment.kind is not Kind.INITIATION:
+    if found is None:
         return _payment_unknown(wish, record, rules, now)
-    if payment.origin != wish.request.origin:
-        # Another origin's payment is none of this producer's business, not even its existence.
+    if payment is None:
         return _refused(record, Code.PAYMENT_UNKNOWN, now, None)
     known = replace(record, facts=payment.facts)
     match payment.state:
