@@ -95,21 +95,32 @@ class Gate:
                 await self._places.acquire()
         except TimeoutError:
             return within
-        delay = self._rate_delay()
-        refused = delay if delay > within else self._refusal()
+        try:
+            refused = await self._start(within)
+        except BaseException:
+            # Whoever is cancelled here has no pass to hand back: the place would be lost.
+            self._places.release()
+            raise
         if refused is not None:
             self._places.release()
             return refused
-        if self._limits.calls_per_second:
-            start = max(self._next_start, self._clock.monotonic())
-            self._next_start = start + 1.0 / self._limits.calls_per_second
         is_probe = self._state is not BreakerState.CLOSED
         if is_probe:
             self._probing = True
             self._change(BreakerState.HALF_OPEN, "probe")
+        return Pass(self, is_probe=is_probe)
+
+    async def _start(self, within: float) -> float | None:
+        """Wait for our turn under the rate limit; seconds to wait before asking if it is no use."""
+        delay = self._rate_delay()
+        refused = delay if delay > within else self._refusal()
+        if refused is not None or not self._limits.calls_per_second:
+            return refused
+        start = max(self._next_start, self._clock.monotonic())
+        self._next_start = start + 1.0 / self._limits.calls_per_second
         if delay > 0:
             await self._clock.sleep(delay)
-        return Pass(self, is_probe=is_probe)
+        return self._refusal()
 
     def leave(self, leaving: "Pass") -> None:
         """Free the place; a probe that reported nothing leaves the breaker as it was."""
