@@ -1,0 +1,96 @@
+"""What the simulated providers really did: the count that tests assert on."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum, unique
+
+
+@unique
+class RepeatReference(StrEnum):
+    """What the link provider does with a ``payment_reference`` it has already served.
+
+    Not documented, so all three must be survived: a second link, a refusal with EXIST_005, or
+    the same link again.
+    """
+
+    LINK = "link"
+    REFUSE = "refuse"
+    SAME = "same"
+
+
+@dataclass(slots=True)
+class Item:
+    """A basket item: whose it is, and whether it still stands."""
+
+    url: str
+    user: str
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """Applied operations: links by ``payment_reference``, items by ``url``, removals by id."""
+
+    links: Mapping[str, int]
+    items: Mapping[str, int]
+    removals: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        """Operations of all kinds together."""
+        return sum(sum(counts.values()) for counts in (self.links, self.items, self.removals))
+
+
+@dataclass(slots=True)
+class Book:
+    """The state of both providers."""
+
+    _links: Counter[str] = field(default_factory=Counter)
+    _last_link: dict[str, str] = field(default_factory=dict)
+    _items: dict[str, Item] = field(default_factory=dict)
+    _added: Counter[str] = field(default_factory=Counter)
+    _removed: Counter[str] = field(default_factory=Counter)
+    _failures: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+    @property
+    def applied(self) -> Applied:
+        """A copy of the counts as they stand."""
+        return Applied(
+            links=dict(self._links), items=dict(self._added), removals=dict(self._removed)
+        )
+
+    def has_link(self, reference: str) -> bool:
+        return reference in self._links
+
+    def make_link(self, reference: str, link: str, *, repeat: RepeatReference) -> str:
+        """Apply a link request and return the link the customer would get."""
+        if repeat is RepeatReference.SAME and reference in self._last_link:
+            return self._last_link[reference]
+        self._links[reference] += 1
+        self._last_link[reference] = link
+        return link
+
+    def add_item(self, url: str, user: str) -> str:
+        """Put an item into a basket and return its id; nothing deduplicates."""
+        self._added[url] += 1
+        item_id = str(len(self._items) + 1)
+        self._items[item_id] = Item(url=url, user=user)
+        return item_id
+
+    def can_remove(self, item_id: str, user: str) -> bool:
+        """Whether this user has such an item and it still stands."""
+        item = self._items.get(item_id)
+        return item is not None and item.user == user and not item.removed
+
+    def remove_item(self, item_id: str) -> None:
+        self._items[item_id].removed = True
+        self._removed[item_id] += 1
+
+    def fails_again(self, intent: tuple[str, ...], times: int) -> bool:
+        """Count one call of a flaky intent: whether it still fails; success starts anew."""
+        if self._failures[intent] < times:
+            self._failures[intent] += 1
+            return True
+        del self._failures[intent]
+        return False
