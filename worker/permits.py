@@ -73,7 +73,7 @@ class Gate:
         self._failures: deque[bool] = deque(maxlen=WINDOW)
         self._open_until = 0.0
         self._pause = 0.0
-        self._probing = False
+        self._probe: Pass | None = None
         self._state = BreakerState.CLOSED
 
     @property
@@ -104,11 +104,11 @@ class Gate:
         if refused is not None:
             self._places.release()
             return refused
-        is_probe = self._state is not BreakerState.CLOSED
-        if is_probe:
-            self._probing = True
+        entered = Pass(self, is_probe=self._state is not BreakerState.CLOSED)
+        if entered.is_probe:
+            self._probe = entered
             self._change(BreakerState.HALF_OPEN, "probe")
-        return Pass(self, is_probe=is_probe)
+        return entered
 
     async def _start(self, within: float) -> float | None:
         """Wait for our turn under the rate limit; seconds to wait before asking if it is no use."""
@@ -125,14 +125,15 @@ class Gate:
     def leave(self, leaving: "Pass") -> None:
         """Free the place; a probe that reported nothing leaves the breaker as it was."""
         self._places.release()
-        if leaving.is_probe and self._probing:
-            self._probing = False
+        if self._probe is leaving:
+            self._probe = None
             self._change(BreakerState.OPEN, "probe unused")
 
-    def report(self, outcome: Outcome, *, is_probe: bool) -> None:
+    def report(self, outcome: Outcome, *, reporting: "Pass") -> None:
         """Learn from a call how the account is doing."""
-        if is_probe:
-            self._probing = False
+        is_probe = reporting.is_probe
+        if self._probe is reporting:
+            self._probe = None
         match outcome:
             case Misconfigured():
                 self._open(outcome.code.value, LONGEST_CONFIGURATION_PAUSE)
@@ -145,7 +146,9 @@ class Gate:
             case NotApplied():
                 if outcome.retry_after or is_probe:
                     pause = outcome.retry_after or FIRST_PAUSE
-                    self._open_until = self._clock.monotonic() + pause
+                    # A late "come back in a second" must not shorten a longer pause.
+                    ends = self._clock.monotonic() + pause
+                    self._open_until = max(self._open_until, ends)
                     self._change(BreakerState.OPEN, outcome.code.value, pause)
                 else:
                     self._failures.append(True)
@@ -167,7 +170,7 @@ class Gate:
     def _refusal(self) -> float | None:
         if self._state is BreakerState.CLOSED:
             return None
-        if self._probing:
+        if self._probe is not None:
             return PROBE_PAUSE
         remaining = self._open_until - self._clock.monotonic()
         return remaining if remaining > 0 else None
@@ -210,7 +213,7 @@ class Pass:
     @property
     def may_go_on(self) -> bool:
         """Whether the breaker has stayed closed, so that another try makes sense."""
-        return self._gate.state is not BreakerState.OPEN
+        return self._gate.state is BreakerState.CLOSED
 
     @property
     def pause(self) -> float:
@@ -218,7 +221,7 @@ class Pass:
         return self._gate.remaining
 
     def report(self, outcome: Outcome) -> None:
-        self._gate.report(outcome, is_probe=self._is_probe)
+        self._gate.report(outcome, reporting=self)
 
 
 class AccountPermits:
