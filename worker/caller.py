@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from worker.call import Call, Ended, Unused, cut_off
 from worker.calls import HttpReply, HttpRequest, Outcome, Try, Unknown
 from worker.ledger import Ledger
-from worker.lifecycle.settle import Evidence, Settlement
-from worker.lifecycle.wishes import Decided, Held, Waiting, Won
+from worker.lifecycle.settle import Evidence, Settled, Settlement
+from worker.lifecycle.wishes import Decided, Held, Waiting, Won, held
 from worker.model import CancelRequest, PaymentRequest, ProviderKind, Refusal, Route
-from worker.ports import Clock, Permit, Provider, Transport
+from worker.ports import Clock, Permit, Provider, StoreUnavailableError, Transport
+from worker.retry import backoff
 from worker.rules import Rules
 from worker.shield import finish
 
@@ -111,26 +113,41 @@ class Caller:
         try:
             end = await call.run()
         except asyncio.CancelledError:
-            await self._record_cut(won, call)
+            with suppress(StoreUnavailableError, TimeoutError):
+                # What cannot be recorded expires with its lease; the task stays cancelled.
+                await self._record_cut(won, call)
             raise
         except Exception:  # noqa: BLE001 - while CALLING any surprise is an unknown outcome
             end = Ended(cut_off(call) or Unknown())
         if isinstance(end, Unused):
             return Called(await self._unused(won, end), call.tries)
-        settled = await finish(
-            self._ledger.settle(_settlement(won, call, end)), seconds=RECORDING_SECONDS
-        )
+        settled = await finish(self._settle(_settlement(won, call, end)), seconds=RECORDING_SECONDS)
         if isinstance(settled, Evidence):
             # Another worker took the claim over; the next delivery repeats what it decided.
-            return Called(Held(until=self._clock.now(), reason="claim lost"), call.tries)
+            record = settled.record
+            return Called(held(record, self._clock.now(), "claim lost"), call.tries)
         return Called(settled, call.tries)
+
+    async def _settle(self, end: Settlement) -> Settled:
+        """Record an outcome, again while the ledger is away: nobody else knows it."""
+        ends = self._clock.monotonic() + RECORDING_SECONDS
+        tries = 1
+        while True:
+            try:
+                return await self._ledger.settle(end)
+            except StoreUnavailableError:
+                pause = backoff(tries, self._clock.fraction())
+                if self._clock.monotonic() + pause > ends:
+                    raise
+            await self._clock.sleep(pause)
+            tries += 1
 
     async def _record_cut(self, won: Won, call: Call) -> None:
         outcome = cut_off(call)
         record: Coroutine[Any, Any, object] = (
             self._ledger.release(won.record.operation_id, won.token, after=timedelta(0))
             if outcome is None
-            else self._ledger.settle(_settlement(won, call, Ended(outcome)))
+            else self._settle(_settlement(won, call, Ended(outcome)))
         )
         async with asyncio.timeout(RECORDING_SECONDS):
             await finish(record, seconds=RECORDING_SECONDS)
