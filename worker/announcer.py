@@ -58,4 +58,13 @@ class Announcer:
     async def _set_aside(self, message: OutgoingMessage) -> Announcement:
         """Keep an event without a subscriber where `results resend` finds it."""
         kept = await self._publisher.publish(unclaimed_copy(message))
-        return Announcement.UNCLAIMED if kept is Publication.CONFIRMED else Announcement.UNKNOWN
+        match kept:
+            case Publication.CONFIRMED:
+                return Announcement.UNCLAIMED
+            case Publication.REFUSED:
+                # A full queue holds back its own requests only: they wait on the ladder (P7).
+                return Announcement.REFUSED
+            case Publication.UNROUTABLE | Publication.UNKNOWN:
+                return Announcement.UNKNOWN
+            case other:
+                assert_never(other)
