@@ -30,4 +30,6 @@ async def finish(
         if succeeded and when_cancelled is not None:
             undo = asyncio.ensure_future(when_cancelled(task.result()))
             await asyncio.wait({undo}, timeout=seconds)
+            if undo.done() and not undo.cancelled():
+                undo.exception()  # looked at, or the loop would log it as forgotten
         raise
