@@ -28,6 +28,7 @@ class Called:
 
     end: Decided | Waiting | Held
     tries: tuple[Try, ...] = ()
+    is_forced: bool = False
 
 
 class Caller:

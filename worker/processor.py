@@ -20,6 +20,7 @@ from worker.model import (
     Delivery,
     Environment,
     Initiation,
+    PaymentRequest,
     Reading,
     Refusal,
     Route,
@@ -94,7 +95,9 @@ class Processor:
             claimed = await self._claim(delivery, asked, plan, permit, kept)
             match claimed:
                 case Won():
-                    return await self._caller.pay(claimed, plan, asked.request, permit)
+                    called = await self._caller.pay(claimed, plan, asked.request, permit)
+                    # Every use is told, not only audited (payment rules M4).
+                    return replace(called, is_forced=self._is_forced(asked.request, plan))
                 case Held() | Decided():
                     return Called(claimed)
                 case Kept():
@@ -115,6 +118,11 @@ class Processor:
                 called = Called(claimed)
         return await self._reply(called, delivery, asked, story)
 
+    def _is_forced(self, asked: PaymentRequest, plan: Route | Refusal) -> bool:
+        """Whether the mode reaches beyond the deployment; in production it equals LIVE."""
+        is_staging = self._book.environment is Environment.STAGING
+        return is_staging and isinstance(plan, Route) and was_forced(asked, plan)
+
     def _leave(self, plan: Route | Refusal | None) -> Leave:
         """Ask the account for leave; a refusal needs none."""
         if isinstance(plan, Route):
@@ -129,7 +137,6 @@ class Processor:
         permit: Permit | float | None,
         kept: Kept | None,
     ) -> Won | Held | Decided | Kept:
-        forced = isinstance(plan, Route) and was_forced(asked.request, plan)
         wish = Claim(
             envelope=asked.envelope,
             request=asked.request,
@@ -138,7 +145,7 @@ class Processor:
             may_call=await self._may_call(permit),
             delivery=delivery,
             kept=kept,
-            is_forced=forced and self._book.environment is Environment.STAGING,
+            is_forced=self._is_forced(asked.request, plan),
         )
         started = self._clock.monotonic()
         claimed = await finish(
@@ -202,7 +209,8 @@ class Processor:
             handled = await self._replies.answer(called.end, delivery, asked.envelope)
         else:
             handled = await self._replies.wait(called.end, delivery, asked.envelope, story)
-        return Handled(handled.disposition, replace(handled.story, tries=called.tries))
+        told = replace(handled.story, tries=called.tries, livemode_forced=called.is_forced)
+        return Handled(handled.disposition, told)
 
 
 def _opening(reading: Reading, delivery: Delivery) -> Story:
