@@ -16,7 +16,7 @@ from worker.calls import HttpReply, HttpRequest, NoReply, Silence
 from worker.ports import Transport
 
 LIMIT = 5.0
-SHORT = 0.2
+SHORT = 0.3
 
 
 def request_to(url: str, body: bytes) -> HttpRequest:

@@ -47,7 +47,7 @@ from worker.simulator.server import Simulator
 TRIES = 3
 """Calls within one delivery; a later success came through the ladder."""
 
-MOST_CALLS = 8
+MOST_CALLS = 6
 """Where this test gives up asking again."""
 
 LINK_HOST = "pay.simulator.example"
@@ -93,7 +93,7 @@ class Bench:
         return replace(route, endpoint=endpoint)
 
     async def send(self, request: HttpRequest) -> HttpReply | NoReply:
-        seconds = 0.2 if self.magic.name in HANGING else 10.0
+        seconds = 0.5 if self.magic.name in HANGING else 10.0
         return await self.transport.send(request, fresh_connection=True, seconds=seconds)
 
     async def ask_for_link(self, number: int) -> Outcome:

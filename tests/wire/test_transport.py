@@ -32,7 +32,7 @@ from worker.calls import HttpReply, HttpRequest, NoReply, Silence
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 
-SHORT = 0.2
+SHORT = 0.3
 """Seconds after which a silent server is given up; nothing else waits that long."""
 
 LONG = 10.0
