@@ -1,6 +1,13 @@
 """A complete and sound set of settings, as text and as names, for tests to bend."""
 
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
+from types import MappingProxyType
+
+from worker.settings import Loaded, SettingsError, SettingsFault, load
+
+TODAY = date(2026, 11, 21)
 
 KEY = "c3VjaCBhIGdvb2Qga2V5LCAzMiBieXRlcyBvZiBpdCE="
 
@@ -73,6 +80,8 @@ LIVE_SECRETS = {
     "PAYMENT_WORKER_ACCOUNTS__COMBO__LIVE__PASSWORD": "basket-password-live",
 }
 
+NOWHERE = Path("/nonexistent/secrets")
+
 
 def write_settings(directory: Path, text: str = SAMPLE) -> Path:
     """Write a settings file that others may not read, and return where it is."""
@@ -82,7 +91,7 @@ def write_settings(directory: Path, text: str = SAMPLE) -> Path:
     return file
 
 
-def write_secrets(directory: Path, secrets: dict[str, str]) -> Path:
+def write_secrets(directory: Path, secrets: Mapping[str, str]) -> Path:
     """Write one secret file for each name, as systemd or Docker would, each with a newline."""
     directory.mkdir(exist_ok=True)
     for name, value in secrets.items():
@@ -90,3 +99,38 @@ def write_secrets(directory: Path, secrets: dict[str, str]) -> Path:
         file.write_text(f"{value}\n", encoding="utf-8")
         file.chmod(0o400)
     return directory
+
+
+def load_sample(
+    directory: Path,
+    text: str = SAMPLE,
+    *,
+    today: date = TODAY,
+    without: tuple[str, ...] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> Loaded:
+    """Load a settings text with the sample's secrets and further ``PAYMENT_WORKER_`` variables."""
+    environment = {name: each for name, each in SECRETS.items() if name not in without}
+    environment |= {f"PAYMENT_WORKER_{name}": value for name, value in variables.items()}
+    return load(
+        today=today,
+        config=write_settings(directory, text),
+        environment=environment,
+        container_secrets=NOWHERE,
+    )
+
+
+def faults_in(
+    directory: Path,
+    text: str = SAMPLE,
+    *,
+    today: date = TODAY,
+    without: tuple[str, ...] = (),
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, SettingsFault]:
+    """Faults of a settings text by name; empty when it is sound."""
+    try:
+        load_sample(directory, text, today=today, without=without, variables=variables)
+    except SettingsError as error:
+        return {fault.name: fault for fault in error.faults}
+    return {}

@@ -75,18 +75,28 @@ class Catalogue:
         return any(entry.lies_below(path) for entry in self.entries)
 
     def nearest(self, path: Path) -> str | None:
-        """Dotted name of the known setting nearest to an unknown path."""
-        *parents, last = path
-        level = tuple(parents)
-        siblings = dict.fromkeys(
-            entry.path[len(level)] for entry in self.entries if entry.lies_below(level)
-        )
-        near = get_close_matches(last.lower(), [*siblings], n=1)
-        if near:
-            return dotted((*level, near[0]))
-        everything = {"_".join(entry.path): dotted(entry.path) for entry in self.entries}
-        near = get_close_matches("_".join(path).lower(), list(everything), n=1)
-        return everything[near[0]] if near else None
+        """Dotted name of the known setting or table nearest to an unknown path."""
+        known = {
+            "_".join(named): named
+            for entry in self.entries
+            for depth in range(1, len(entry.path) + 1)
+            if (named := _named_like(entry.path[:depth], path)) is not None
+        }
+        for near in get_close_matches("_".join(path).lower(), list(known), n=3):
+            found = known[near]
+            if found[:-1] != path[:-1] or get_close_matches(path[-1], [found[-1]], cutoff=0.5):
+                return dotted(found)
+        return None
+
+
+def _named_like(known: Path, path: Path) -> Path | None:
+    """A catalogue path with the operator's own names filled in; ``None`` where there are none."""
+    if ANY_PLACE in known or (ANY_NAME in known and len(path) < len(known)):
+        return None
+    return tuple(
+        own if part == ANY_NAME else part
+        for part, own in zip(known, (*path, *known[len(path) :]), strict=False)
+    )
 
 
 def dotted(path: Sequence[str]) -> str:

@@ -1,0 +1,262 @@
+"""Rules that tie several settings together: each broken once, by name and sentence."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from tests.settings_sample import (
+    LIVE,
+    LIVE_SECRETS,
+    NOWHERE,
+    SAMPLE,
+    SECRETS,
+    TODAY,
+    faults_in,
+    load_sample,
+    write_settings,
+)
+from worker.settings import SettingsError, load
+
+PRODUCTION = (SAMPLE + LIVE).replace("staging", "production")
+LIVE_VARIABLES = {
+    name.removeprefix("PAYMENT_WORKER_"): value for name, value in LIVE_SECRETS.items()
+}
+
+
+def test_the_sample_is_sound_for_staging_and_for_production(tmp_path: Path) -> None:
+    assert faults_in(tmp_path) == {}
+    assert faults_in(tmp_path, PRODUCTION, variables=LIVE_VARIABLES) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        ({"TIMING__LEASE_SECONDS": "60"}, "timing.lease_seconds", "call_seconds < lease_seconds"),
+        ({"TIMING__CALL_SECONDS": "95"}, "timing.lease_seconds", "tries_seconds + call_seconds"),
+        ({"TIMING__PUBLISH_SECONDS": "29.5"}, "timing.delivery_seconds", "2 x publish_seconds"),
+        ({"TIMING__DRAIN_SECONDS": "120"}, "timing.drain_seconds", "delivery_seconds < drain"),
+        ({"TIMING__STOP_GRACE_SECONDS": "130"}, "timing.stop_grace_seconds", "drain_seconds <"),
+        ({"BROKER__CONCURRENCY": "3"}, "broker.prefetch", "ceil(prefetch / concurrency)"),
+        ({"BROKER__CERTIFICATE_FILE": "/x"}, "broker.key_file", "come together"),
+    ],
+)
+def test_numbers_that_do_not_fit_together_are_refused(
+    tmp_path: Path, changes: dict[str, str], name: str, words: str
+) -> None:
+    faults = faults_in(tmp_path, variables=changes)
+    assert words in faults[name].sentence
+    assert all(f"PAYMENT_WORKER_{each}" in faults[name].source for each in changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "limit"),
+    [
+        ({"TIMING__LEASE_SECONDS": "60.001"}, "lease"),
+        ({"BROKER__CONCURRENCY": "4"}, "rounds"),
+        ({"TIMING__DRAIN_SECONDS": "120.001"}, "drain"),
+    ],
+)
+def test_numbers_just_inside_their_limits_are_accepted(
+    tmp_path: Path, changes: dict[str, str], limit: str
+) -> None:
+    assert faults_in(tmp_path, variables=changes) == {}, limit
+
+
+LEAVE = '\n[force_live]\nuntil = 2026-11-21\norigins = ["dcp"]\nmax_amount = 100\n'
+
+
+@pytest.mark.parametrize(
+    ("leave", "today", "sentence"),
+    [
+        ("", TODAY, "force_live.until is not set"),
+        (LEAVE, TODAY, None),
+        (LEAVE, date(2026, 11, 22), "force_live.until is past"),
+    ],
+)
+def test_live_credentials_reach_staging_only_while_force_live_holds(
+    tmp_path: Path, leave: str, today: date, sentence: str | None
+) -> None:
+    faults = faults_in(tmp_path, SAMPLE + LIVE + leave, today=today, variables=LIVE_VARIABLES)
+    if sentence is None:
+        assert faults == {}
+        return
+    assert set(faults) == {"accounts.safedebit.live", "accounts.combo.live"}
+    assert sentence in faults["accounts.combo.live"].sentence
+
+
+def test_an_expired_leave_is_only_a_warning_once_the_live_credentials_are_gone(
+    tmp_path: Path,
+) -> None:
+    loaded = load_sample(tmp_path, SAMPLE + LEAVE, today=date(2027, 1, 1))
+    assert "force_live.until" in {each.name for each in loaded.warnings}
+    loaded = load_sample(tmp_path, SAMPLE + LIVE + LEAVE, today=TODAY, variables=LIVE_VARIABLES)
+    (warning,) = [each for each in loaded.warnings if each.name == "force_live.until"]
+    assert warning.sentence == "Staging may call live endpoints until that day."
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "words"),
+    [
+        ("https://link.example/ssp", "http://link.example/ssp", "live.base_url", "Use https"),
+        ("https://link.example/ssp", "https://a:b@link.example", "live.base_url", "Credentials"),
+        ("https://link.example/ssp", "https://preprod-x.example", "live.base_url", "test host"),
+        ("https://link.example/ssp", "https:///ssp", "live.base_url", "whole URL"),
+        ("https://link.example/ssp", "https://h:99999/", "live.base_url", "not a URL"),
+        ("https://link.example/ssp", "https://h/a b", "live.base_url", "no spaces"),
+        ("https://link.example/ssp", "https://h/?a", "live.base_url", "neither a query"),
+        ('link_hosts = ["pay.example"]', "", "live.link_hosts", "must list the hosts"),
+        (
+            'base_url = "https://link.example/ssp"\nlogin = "merchant-live"',
+            'base_url = "https://link.test.example/ssp/"\nlogin = "merchant-test"',
+            "live.login",
+            "also the test set of safedebit",
+        ),
+    ],
+)
+def test_a_wrong_live_endpoint_is_refused(
+    tmp_path: Path, old: str, new: str, name: str, words: str
+) -> None:
+    assert old in PRODUCTION
+    faults = faults_in(tmp_path, PRODUCTION.replace(old, new), variables=LIVE_VARIABLES)
+    assert set(faults) == {f"accounts.safedebit.{name}"}
+    assert words in faults[f"accounts.safedebit.{name}"].sentence
+
+
+@pytest.mark.parametrize(
+    ("mode", "password", "words"),
+    [
+        ("LIVE", SECRETS["PAYMENT_WORKER_ACCOUNTS__COMBO__TEST__PASSWORD"], "password of combo"),
+        ("LIVE", "testpassword_123", "like a test password"),
+        ("TEST", "prodpassword_123", "like a live password"),
+    ],
+)
+def test_test_and_live_passwords_are_kept_apart(
+    tmp_path: Path, mode: str, password: str, words: str
+) -> None:
+    variables = {**LIVE_VARIABLES, f"ACCOUNTS__SAFEDEBIT__{mode}__PASSWORD": password}
+    faults = faults_in(tmp_path, PRODUCTION, variables=variables)
+    name = f"accounts.safedebit.{mode.lower()}.password"
+    assert set(faults) == {name}
+    assert words in faults[name].sentence
+    assert password not in faults[name].sentence
+
+
+COMBO_TEST = ("PAYMENT_WORKER_ACCOUNTS__COMBO__TEST__PASSWORD",)
+
+
+def test_every_deployment_has_the_endpoints_it_needs(tmp_path: Path) -> None:
+    faults = faults_in(tmp_path, SAMPLE.replace("staging", "production"))
+    assert set(faults) == {"accounts.safedebit.live", "accounts.combo.live"}
+    moved = (SAMPLE + LEAVE).replace("[accounts.combo.test", "[accounts.combo.live")
+    faults = faults_in(
+        tmp_path,
+        moved,
+        without=COMBO_TEST,
+        variables={"ACCOUNTS__COMBO__LIVE__PASSWORD": "basket-password-live"},
+    )
+    assert set(faults) == {"accounts.combo.test"}
+
+
+def test_production_without_a_test_endpoint_is_a_warning(tmp_path: Path) -> None:
+    before, _, after = PRODUCTION.partition("[accounts.combo.test]")
+    without_test = before + after[after.index("[accounts.safedebit.live]") :]
+    loaded = load_sample(tmp_path, without_test, without=COMBO_TEST, variables=LIVE_VARIABLES)
+    assert "accounts.combo.test" in {each.name for each in loaded.warnings}
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "words"),
+    [
+        ("[[routes]]\ntarget = 'PAYBOX'\naccount = 'bank'\n", "routes.0.account", "no account"),
+        (
+            "[[routes]]\ntarget = 'PAYBOX'\naccount = 'safedebit'\n" * 2,
+            "routes.1",
+            "Another rule before it",
+        ),
+        ("[accounts.other]\nprovider = 'link'\n", "routes", "Several link accounts"),
+        (
+            "[accounts.safedebit.fields]\nlink_duratoin = '30'\n",
+            "accounts.safedebit.fields.link_duratoin",
+            "no such field",
+        ),
+        (
+            "[accounts.safedebit.fields]\namount = '1'\n",
+            "accounts.safedebit.fields.amount",
+            "cannot be set here",
+        ),
+        (
+            "[accounts.combo.fields]\nsms_option = '1'\n",
+            "accounts.combo.fields",
+            "no use for it",
+        ),
+        (
+            (
+                "[accounts.safedebit.classes.add_basket_item]\n"
+                "operation_class = 'B'\nreason = 'confirmed by nobody'\n"
+            ),
+            "accounts.safedebit.classes.add_basket_item",
+            "no such operation",
+        ),
+        (
+            "[accounts.safedebit.test.companies.2]\nurl_callback = 'https://x.example/{who}'\n",
+            "accounts.safedebit.test.companies.2.url_callback",
+            "placeholder",
+        ),
+        (
+            "[accounts.combo.test.companies.2]\nregie_id = 'r'\n",
+            "accounts.combo.test.companies.2.item_url",
+            "company needs it",
+        ),
+    ],
+)
+def test_accounts_routes_and_companies_are_checked_before_the_first_message(
+    tmp_path: Path, more: str, name: str, words: str
+) -> None:
+    assert words in faults_in(tmp_path, f"{SAMPLE}\n{more}")[name].sentence
+
+
+def test_a_worker_without_accounts_or_an_account_without_companies_is_refused(
+    tmp_path: Path,
+) -> None:
+    bare = SAMPLE.partition("[accounts")[0]
+    accounts = tuple(name for name in SECRETS if "ACCOUNTS" in name)
+    assert set(faults_in(tmp_path, bare, without=accounts)) == {"accounts"}
+    text = SAMPLE.partition("[accounts.combo.test.companies")[0]
+    assert set(faults_in(tmp_path, text)) == {"accounts.combo.test.companies"}
+
+
+def test_what_is_unwise_is_a_warning_and_no_fault(tmp_path: Path) -> None:
+    text = (
+        SAMPLE
+        + "\n[accounts.spare]\nprovider = 'basket'\n[accounts.spare.test]\n"
+        + "base_url = 'http://127.0.0.1:8080'\nlogin = 'x'\n[accounts.spare.test.companies.1]\n"
+        + "regie_id = 'r'\nitem_url = 'https://x.example/{reference}/'\ndisplay_name = 'x'\n"
+        + "[[routes]]\ntarget = 'PAYBOX'\naccount = 'safedebit'\n"
+        + "[[routes]]\ntarget = 'MILLIET'\ntype = 'CB'\naccount = 'combo'\n"
+    )
+    loaded = load_sample(
+        tmp_path,
+        text,
+        variables={
+            "ACCOUNTS__SPARE__TEST__PASSWORD": "x",
+            "BROKER__CONCURRENCY": "60",
+            "BROKER__HOST": "rabbit.example",
+        },
+    )
+    warned = {each.name for each in loaded.warnings if each.check not in {"SEC001", "SEC002"}}
+    assert warned == {"accounts.spare", "broker.concurrency", "broker.tls"}
+
+
+def test_faults_keep_the_places_of_all_values_they_compare(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load(
+            today=TODAY,
+            config=write_settings(tmp_path, SAMPLE + "\n[timing]\nlease_seconds = 30\n"),
+            environment={**SECRETS, "PAYMENT_WORKER_TIMING__CALL_SECONDS": "40"},
+            container_secrets=NOWHERE,
+        )
+    (fault,) = caught.value.faults
+    assert fault.source == (
+        f"{tmp_path / 'settings.toml'}, timing.lease_seconds; PAYMENT_WORKER_TIMING__CALL_SECONDS"
+    )
