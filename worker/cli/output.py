@@ -1,0 +1,248 @@
+"""The one place that prints: data on standard output, messages on standard error.
+
+A table drawn for people never goes into a pipe, where it would be cut at 80 columns and full of
+box characters (measured): there the same rows are tab-separated lines, or JSON when asked for.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from enum import Enum, StrEnum, unique
+from pathlib import Path
+from typing import TextIO, assert_never
+from uuid import UUID
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from worker.cli.exit_codes import CommandError, ExitCode
+
+Row = Mapping[str, object]
+Advance = Callable[[int], None]
+
+
+@unique
+class Format(StrEnum):
+    """Shape of the data a command prints; ``AUTO`` is a table for people or lines for a pipe."""
+
+    AUTO = "auto"
+    HUMAN = "human"
+    PLAIN = "plain"
+    JSON = "json"
+    JSONL = "jsonl"
+
+
+class Output:
+    """Prints the rows, records and messages of one command in one format.
+
+    Streams default to the process's own; whether they are terminals is asked once.
+    """
+
+    def __init__(
+        self,
+        output_format: Format = Format.AUTO,
+        *,
+        is_quiet: bool = False,
+        has_colour: bool = True,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+    ) -> None:
+        self._stdout = sys.stdout if stdout is None else stdout
+        self._stderr = sys.stderr if stderr is None else stderr
+        if output_format is Format.AUTO:
+            output_format = Format.HUMAN if self._stdout.isatty() else Format.PLAIN
+        self.format = output_format
+        self._is_quiet = is_quiet
+        # Rich itself honours NO_COLOR and TERM=dumb; FORCE_COLOR may not turn a pipe into one.
+        self._console = _console(self._stdout, has_colour=has_colour)
+        self._messages = _console(self._stderr, has_colour=has_colour)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether data and errors are JSON."""
+        return self.format in {Format.JSON, Format.JSONL}
+
+    def table(self, columns: Sequence[str], rows: Iterable[Row], *, title: str = "") -> None:
+        """Print rows: a table for people, lines of tab-separated values, or JSON objects.
+
+        Only the named columns are shown; a title is for people alone.
+        """
+        match self.format:
+            case Format.HUMAN | Format.AUTO:
+                self._console.print(_drawn(columns, rows, title))
+            case Format.PLAIN:
+                for row in rows:
+                    self._line("\t".join(_cell(row.get(name)) for name in columns))
+            case Format.JSON:
+                picked = [{name: row.get(name) for name in columns} for row in rows]
+                self._line(_json(picked, indent=2))
+            case Format.JSONL:
+                for row in rows:
+                    self._line(_json({name: row.get(name) for name in columns}))
+            case other:
+                assert_never(other)
+
+    def record(self, record: Row, sentence: str | None = None) -> None:
+        """Print one record of a stream at once; ``sentence`` is what people see instead."""
+        match self.format:
+            case Format.HUMAN | Format.AUTO:
+                shown = sentence or "  ".join(
+                    f"{name}={_cell(each)}" for name, each in record.items()
+                )
+                self._console.print(escape(shown), soft_wrap=True)
+            case Format.PLAIN:
+                self._line("\t".join(_cell(each) for each in record.values()))
+            case Format.JSON | Format.JSONL:
+                self._line(_json(record))
+            case other:
+                assert_never(other)
+        self._stdout.flush()
+
+    def text(self, text: str) -> None:
+        """Print text that is the data itself, whatever the format."""
+        self._line(text.rstrip("\n"))
+
+    def say(self, message: str) -> None:
+        """Tell the person at the terminal something; not data, and not with ``--quiet``."""
+        if not self._is_quiet:
+            self._messages.print(escape(message), soft_wrap=True)
+
+    def success(self, message: str) -> None:
+        """Say that something went well."""
+        if not self._is_quiet:
+            self._messages.print(f"[green]✓[/green] {escape(message)}", soft_wrap=True)
+
+    def warn(self, message: str, *, fix: str | None = None) -> None:
+        """Say what should be looked at, also with ``--quiet``."""
+        self._messages.print(f"[yellow]warning:[/yellow] {escape(message)}", soft_wrap=True)
+        if fix:
+            self._messages.print(f"  fix: {escape(fix)}", soft_wrap=True)
+
+    def error(self, error: CommandError) -> None:
+        """Print an error as text, or as one JSON object where data is JSON."""
+        self.errors([error])
+
+    def errors(self, errors: Sequence[CommandError]) -> None:
+        """Print errors, as text or as JSON objects, one for each line."""
+        for error in errors:
+            if self.is_json:
+                print(_json({"error": json_error(error)}), file=self._stderr, flush=True)
+                continue
+            about = f"{escape(error.field)}: " if error.field else ""
+            line = f"[red]error:[/red] {about}{escape(error.message)}"
+            self._messages.print(line, soft_wrap=True)
+            if error.fix:
+                self._messages.print(f"  fix: {escape(error.fix)}", soft_wrap=True)
+
+    @contextmanager
+    def progress(self, description: str, total: int | None) -> Iterator[Advance]:
+        """Show a bar on a terminal, nothing elsewhere; the yielded function advances it."""
+        if self._is_quiet or not self._is_animated():
+            yield _no_advance
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=self._messages, transient=True) as bar:
+            task = bar.add_task(escape(description), total=total)
+            yield lambda steps: bar.advance(task, steps)
+
+    def confirm(self, question: str, *, is_answered: bool) -> None:
+        """Ask before an act; ``is_answered`` (``--yes``) skips the question.
+
+        Without a terminal nobody can answer: that is an error of use, never a yes.
+        Raises ``CommandError``.
+        """
+        if is_answered:
+            return
+        if not (self._stderr.isatty() and sys.stdin.isatty()):
+            raise CommandError(
+                "confirmation_needed",
+                "Nobody is there to confirm.",
+                exit_code=ExitCode.USAGE,
+                fix="Give --yes if you are sure.",
+            )
+        print(f"{question} [y/N] ", end="", file=self._stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise CommandError("cancelled", "Cancelled.", exit_code=ExitCode.CANCELLED)
+
+    def _is_animated(self) -> bool:
+        return self._stderr.isatty() and not self._messages.is_dumb_terminal
+
+    def _line(self, line: str) -> None:
+        print(line, file=self._stdout)
+
+
+def json_error(error: CommandError) -> dict[str, str | None]:
+    """An error's facts as they stand in JSON output."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "field": error.field,
+        "fix": error.fix,
+    }
+
+
+def _console(stream: TextIO, *, has_colour: bool) -> Console:
+    is_terminal = stream.isatty()
+    return Console(
+        file=stream,
+        force_terminal=is_terminal,
+        no_color=None if has_colour else True,
+        color_system="auto" if has_colour and is_terminal else None,
+        highlight=False,
+        emoji=False,
+    )
+
+
+def _drawn(columns: Sequence[str], rows: Iterable[Row], title: str) -> Table:
+    table = Table(title=escape(title) or None, title_justify="left", header_style="bold")
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_cell(row.get(name))) for name in columns))
+    return table
+
+
+def _cell(value: object) -> str:
+    """One value on one line, without what a terminal or a column would take for a command."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "true" if value else "false"
+        case list() | tuple():
+            return ", ".join(_cell(each) for each in value)
+        case Mapping():
+            return _json(value)
+        case _:
+            text = str(_plain(value))
+            return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _json(value: object, *, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent, default=_plain, allow_nan=False)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case datetime() | date():
+            return value.isoformat()
+        case Enum():
+            return str(value.value)
+        case UUID() | Path():
+            return str(value)
+        case _:
+            # Secret and everything else that guards its text answers with its masked form.
+            return str(value)
+
+
+def _no_advance(_steps: int) -> None:
+    return None

@@ -1,0 +1,296 @@
+"""What the worker tells the world about itself: one line and a few numbers for each fact."""
+
+from collections.abc import Mapping
+from typing import assert_never
+
+from prometheus_client import CollectorRegistry
+from structlog.typing import FilteringBoundLogger
+
+from worker.calls import Declined, Misconfigured, NotApplied, NotSent, Succeeded, Try, Unknown
+from worker.codes import MEANINGS, Category, Code
+from worker.messages import (
+    Action,
+    Exchange,
+    Handled,
+    OutgoingMessage,
+    Publication,
+    Story,
+)
+from worker.permits import BreakerChange, BreakerState
+from worker.ports import Clock, Publisher
+from worker.records import Status
+from worker.telemetry.logs import LineWriter
+from worker.telemetry.metrics import Metrics
+from worker.telemetry.redaction import facts_of
+
+_OUTCOMES: Mapping[Status, str] = {
+    Status.SUCCEEDED: "success",
+    Status.CANCELLED: "success",
+    Status.FAILED: "failure",
+    Status.CANCEL_FAILED: "failure",
+    Status.IN_DOUBT: "unknown",
+    Status.CANCEL_IN_DOUBT: "unknown",
+}
+_QUIET = frozenset({Category.REQUEST, Category.DECLINED, Category.DUPLICATE})
+_NONE = "none"
+
+
+class Telemetry:
+    """Logs and counts facts; it decides nothing and raises nothing.
+
+    ``registry`` is the caller's own; ``writer`` is asked how many log lines were lost.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        logger: FilteringBoundLogger,
+        registry: CollectorRegistry,
+        version: str,
+        writer: LineWriter | None = None,
+    ) -> None:
+        self._clock = clock
+        self._log = logger
+        self._metrics = Metrics(registry)
+        self._metrics.build.info({"version": version})
+        self._known: set[str] = set()
+        if writer is not None:
+            self._metrics.lost_lines.set_function(lambda: float(writer.lost))
+
+    def taken(self) -> None:
+        """A delivery is being worked on from now; ``handled`` or ``given_up`` ends it."""
+        self._metrics.in_progress.inc()
+
+    def handled(self, handled: Handled, seconds: float) -> None:
+        """A delivery was handled: its one summary line and its numbers."""
+        story = handled.story
+        self._metrics.in_progress.dec()
+        self._metrics.deliveries.labels(story.action).inc()
+        self._metrics.job_duration.observe(seconds)
+        for each in story.tries:
+            self._tried(story, each)
+        if story.reply_to_ignored:
+            self._metrics.reply_to_ignored.inc()
+        if story.unknown_properties:
+            self._metrics.unknown_properties.inc()
+        if story.livemode_forced:
+            self._metrics.forced_live.inc()
+        if story.action is Action.ANSWERED:
+            self._decided(story)
+        say = self._log.warning if _is_alarming(story) else self._log.info
+        say(_sentence(story), **_fields(story, seconds))
+
+    def given_up(self, error: BaseException, seconds: float) -> None:
+        """Handling a delivery failed in a way nobody foresaw; it goes back to the broker."""
+        self._metrics.in_progress.dec()
+        self._metrics.deliveries.labels(Action.RETURNED).inc()
+        self._log.error(
+            "A delivery could not be handled and goes back",
+            **{"event.action": "delivery.given_up", "event.duration": _nanoseconds(seconds)},
+            **facts_of(error),
+        )
+
+    def published(self, message: OutgoingMessage, publication: Publication) -> None:
+        """A message was published, or was not; anything but a confirm is a warning."""
+        is_result = message.exchange is Exchange.RESULTS
+        kind = (message.type or _NONE) if is_result else message.exchange.value
+        self._metrics.published.labels(kind, publication).inc()
+        if publication is not Publication.CONFIRMED:
+            self._log.warning(
+                f"Publishing ended {publication}",
+                **{
+                    "event.action": "message.published",
+                    "labels.phase": kind,
+                    "labels.message_id": message.message_id,
+                    "labels.status": publication,
+                },
+            )
+        elif message.exchange is Exchange.DEAD_LETTER:
+            self._dead_lettered(message)
+
+    def breaker_changed(self, change: BreakerChange) -> None:
+        """An account's circuit breaker opened, probes or closed."""
+        is_closed = change.state is BreakerState.CLOSED
+        self._metrics.breaker_open.labels(change.account).set(0 if is_closed else 1)
+        self._metrics.breaker_changes.labels(change.account, change.state).inc()
+        say = self._log.info if is_closed else self._log.warning
+        say(
+            f"Breaker {change.state.replace('_', ' ')}",
+            **{
+                "event.action": "breaker.changed",
+                "labels.provider": change.account,
+                "labels.breaker": change.state,
+                "labels.reason": change.reason,
+                "labels.seconds": change.pause,
+            },
+        )
+
+    def connected(self, role: str) -> None:
+        """A broker connection is open, for the first time or again."""
+        self._metrics.connected.labels(role).set(1)
+        if role in self._known:
+            self._metrics.reconnects.labels(role).inc()
+        self._known.add(role)
+        self._log.info(
+            "Connected to the broker",
+            **{"event.action": "broker.connected", "labels.role": role},
+        )
+
+    def disconnected(self, role: str, reason: str, *, retry_in: float | None = None) -> None:
+        """A broker connection is lost or could not be opened; ``retry_in`` in seconds."""
+        self._metrics.connected.labels(role).set(0)
+        self._log.warning(
+            "No connection to the broker",
+            **{
+                "event.action": "broker.disconnected",
+                "labels.role": role,
+                "labels.reason": reason,
+                "labels.seconds": retry_in,
+            },
+        )
+
+    def ticked(self) -> None:
+        """The consumer is registered, or deliberately paused, and the loop turns."""
+        self._metrics.last_tick.set(self._clock.now().timestamp())
+
+    def doubts(self, by_account: Mapping[str, int], oldest_age: float) -> None:
+        """Payments in doubt as the ledger holds them; ``oldest_age`` in seconds, 0 for none."""
+        self._metrics.in_doubt.clear()
+        for account, count in by_account.items():
+            self._metrics.in_doubt.labels(account).set(count)
+        self._metrics.in_doubt_age.set(oldest_age)
+
+    def noted(self, message: str, action: str, **labels: object) -> None:
+        """A step in the life of the process, at INFO; ``labels`` without their prefix."""
+        self._log.info(message, **{"event.action": action}, **_labels(labels))
+
+    def warned(
+        self, message: str, action: str, error: BaseException | None = None, **labels: object
+    ) -> None:
+        """Something an operator should see, at WARNING; of the error type and place are told."""
+        facts = facts_of(error) if error is not None else {}
+        self._log.warning(message, **{"event.action": action}, **facts, **_labels(labels))
+
+    def _tried(self, story: Story, each: Try) -> None:
+        account, operation = story.account or _NONE, _operation(story)
+        seconds = max((each.ended_at - each.started_at).total_seconds(), 0.0)
+        self._metrics.provider_requests.labels(
+            account, operation, _code_class(each), _mode(story.live)
+        ).inc()
+        if not isinstance(each.outcome, NotSent):
+            self._metrics.provider_duration.labels(account, operation).observe(seconds)
+
+    def _decided(self, story: Story) -> None:
+        category = MEANINGS[story.code].category if story.code else None
+        self._metrics.jobs.labels(
+            story.status or _NONE, category or _NONE, story.code or _NONE, _mode(story.live)
+        ).inc()
+        self._metrics.job_attempts.observe(story.attempts)
+        if story.age is not None:
+            self._metrics.job_age.observe(max(story.age, 0.0))
+        if story.status is Status.SUCCEEDED:
+            self._metrics.last_success.set(self._clock.now().timestamp())
+
+    def _dead_lettered(self, message: OutgoingMessage) -> None:
+        if message.routing_key == "unclaimed":
+            self._metrics.unclaimed.inc()
+            return
+        code = str(message.headers.get("error-code", _NONE))
+        # A letter moved by an operator's walk may carry any text: labels come from our table.
+        self._metrics.dead_letters.labels(code if code in set(Code) else _NONE).inc()
+
+
+class CountedPublisher:
+    """A publisher that tells what became of each message; implements ``ports.Publisher``."""
+
+    def __init__(self, publisher: Publisher, telemetry: Telemetry) -> None:
+        self._publisher = publisher
+        self._telemetry = telemetry
+
+    async def publish(self, message: OutgoingMessage) -> Publication:
+        """Publish through the other one and count the result."""
+        publication = await self._publisher.publish(message)
+        self._telemetry.published(message, publication)
+        return publication
+
+
+def _is_alarming(story: Story) -> bool:
+    """What a person should look at: doubts, lost subscribers, faults of ours or the provider."""
+    if story.action is Action.RETURNED or story.unclaimed or story.livemode_forced:
+        return True
+    if story.action is not Action.ANSWERED or story.code is None:
+        return False
+    return MEANINGS[story.code].category not in _QUIET
+
+
+def _sentence(story: Story) -> str:
+    match story.action:
+        case Action.ANSWERED | Action.REPEATED:
+            parts = [story.action.capitalize(), story.status or "", story.code or ""]
+        case Action.WAITING | Action.RETURNED:
+            parts = [story.action.capitalize(), story.step or "", story.reason or ""]
+        case other:
+            assert_never(other)
+    return " ".join(part for part in parts if part)
+
+
+def _fields(story: Story, seconds: float) -> dict[str, object]:
+    fields: dict[str, object] = {
+        "event.action": f"delivery.{story.action}",
+        "event.outcome": _OUTCOMES.get(story.status) if story.status else None,
+        "event.duration": _nanoseconds(seconds),
+        "error.code": story.code,
+        "labels.operation": _operation(story),
+        "labels.operation_id": story.operation_id,
+        "labels.payment_id": story.payment_id,
+        "labels.message_id": story.message_id,
+        "labels.origin": story.origin,
+        "labels.provider": story.account,
+        "labels.livemode": story.live,
+        "labels.livemode_forced": story.livemode_forced or None,
+        "labels.status": story.status,
+        "labels.attempt": story.attempts,
+        "labels.sequence": story.sequence,
+        "labels.step": story.step,
+        "labels.reason": story.reason,
+        "labels.age": round(story.age, 3) if story.age is not None else None,
+        "labels.tries": [_code_class(each) for each in story.tries] or None,
+        "labels.dead_lettered": story.dead_lettered or None,
+        "labels.unclaimed": story.unclaimed or None,
+        "labels.reply_to_ignored": story.reply_to_ignored or None,
+        "labels.unknown_properties": story.unknown_properties or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _labels(labels: Mapping[str, object]) -> dict[str, object]:
+    return {f"labels.{name}": value for name, value in labels.items() if value is not None}
+
+
+def _operation(story: Story) -> str:
+    return story.kind.value if story.kind else _NONE
+
+
+def _mode(live: bool | None) -> str:  # noqa: FBT001 - the story's own three-valued field
+    return _NONE if live is None else str(live).lower()
+
+
+def _code_class(each: Try) -> str:
+    """What came back: a class of HTTP status, or why there is none."""
+    match each.outcome:
+        case NotSent():
+            return "not_sent"
+        case Succeeded(http_status=status) | Declined(http_status=status):
+            return f"{status // 100}xx"
+        case NotApplied(http_status=status):
+            return f"{status // 100}xx"
+        case Misconfigured(http_status=status) | Unknown(http_status=status):
+            return "no_answer" if status is None else f"{status // 100}xx"
+        case other:
+            assert_never(other)
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Unit of ``event.duration`` in the Elastic Common Schema."""
+    return round(seconds * 1_000_000_000)
