@@ -1,0 +1,715 @@
+"""What every store must do: one suite, run on the fake and on SQLite."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+import pytest
+import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests import store_samples as some
+from tests.fakes_clock import START, FakeClock
+from tests.fakes_store import MemoryStore, MemoryTables
+from tests.store_samples import (
+    decided_record,
+    event_number,
+    fingerprint,
+    number,
+    sample_answer,
+    sample_letter,
+    sample_record,
+)
+from worker.adapters.encryption import Vault, generate_key
+from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_sqlite import SqliteStore, initialise
+from worker.model import Fingerprint
+from worker.ports import Store, StoreUnavailableError, View
+from worker.records import (
+    Answer,
+    AttemptEntry,
+    AuditEntry,
+    Change,
+    LetterEntry,
+    Needs,
+    Record,
+    State,
+    Tombstone,
+)
+
+Result = TypeVar("Result")
+KEY = generate_key()
+NOTHING = Needs(())
+SECOND = timedelta(seconds=1)
+
+
+class ObservableStore(Store, Protocol):
+    """A store and what its history can be read by."""
+
+    @property
+    def commits(self) -> int: ...
+
+    async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]: ...
+
+    async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]: ...
+
+
+class LedgerOnTrial(Protocol):
+    """Opens any number of stores on the same rows."""
+
+    clock: FakeClock
+
+    async def open(self) -> ObservableStore: ...
+
+    async def close(self) -> None: ...
+
+
+class MemoryLedger:
+    def __init__(self, _folder: Path) -> None:
+        self.clock = FakeClock()
+        self._tables = MemoryTables()
+        self._stores: list[MemoryStore] = []
+
+    async def open(self) -> ObservableStore:
+        self._stores.append(MemoryStore(self.clock, self._tables))
+        return self._stores[-1]
+
+    async def close(self) -> None:
+        for store in self._stores:
+            await store.close()
+
+
+class SqliteLedger:
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self._path = folder / "ledger.sqlite"
+        self._stores: list[SqliteStore] = []
+        initialise(self._path)
+
+    async def open(self) -> ObservableStore:
+        store = await SqliteStore.open(
+            self._path, vault=Vault([KEY]), clock=self.clock, least_free=0, flush_seconds=0.01
+        )
+        self._stores.append(store)
+        return store
+
+    async def close(self) -> None:
+        for store in self._stores:
+            await store.close()
+
+
+LEDGERS: list[Callable[[Path], LedgerOnTrial]] = [MemoryLedger, SqliteLedger]
+
+
+@pytest_asyncio.fixture(params=LEDGERS, ids=["memory", "sqlite"])
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LedgerOnTrial]:
+    on_trial: LedgerOnTrial = request.param(tmp_path)
+    yield on_trial
+    await on_trial.close()
+
+
+@pytest_asyncio.fixture
+async def store(ledger: LedgerOnTrial) -> ObservableStore:
+    return await ledger.open()
+
+
+async def write(
+    store: Store,
+    *records: Record,
+    answers: tuple[Answer, ...] = (),
+    attempts: tuple[AttemptEntry, ...] = (),
+    owner: tuple[Fingerprint, UUID] | None = None,
+    tombstones: tuple[Tombstone, ...] = (),
+    audit: tuple[AuditEntry, ...] = (),
+) -> None:
+    change = Change(
+        result=None,
+        records=records,
+        answers=answers,
+        attempts=attempts,
+        owner=owner,
+        tombstones=tombstones,
+        audit=audit,
+    )
+    await store.transact(NOTHING, lambda _view: change)
+
+
+async def look(store: Store, needs: Needs, read: Callable[[View], Result]) -> Result:
+    return await store.transact(needs, lambda view: Change(result=read(view)))
+
+
+async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again and again: each question gives the store a turn."""
+    async with asyncio.timeout(10):
+        while not await condition():
+            pass
+
+
+# --- writing and reading -----------------------------------------------------------------------
+
+
+async def test_a_change_gives_its_result_and_can_be_found(store: ObservableStore) -> None:
+    record, answer = decided_record(version=1), sample_answer(sequence=0)
+    change = Change(result="won", records=(record,), answers=(answer,))
+    assert await store.transact(NOTHING, lambda _view: change) == "won"
+    assert await store.find(number(1)) == (record, answer)
+
+
+async def test_what_was_never_written_is_not_found(store: ObservableStore) -> None:
+    assert await store.find(number(1)) is None
+    assert await look(store, Needs((number(1),)), lambda view: view.record(number(1))) is None
+    assert await look(store, Needs((number(1),)), lambda view: view.answer(number(1))) is None
+
+
+async def test_an_open_operation_is_found_without_an_answer(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    assert await store.find(number(1)) == (sample_record(), None)
+
+
+async def test_a_later_version_replaces_the_whole_row(store: ObservableStore) -> None:
+    await write(store, replace(sample_record(), link=some.LINK, item_id="17"))
+    await write(store, decided_record(), answers=(sample_answer(),))
+    assert await store.find(number(1)) == (decided_record(), sample_answer())
+
+
+async def test_the_answer_is_the_one_the_record_names(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    await write(store, decided_record(), answers=(sample_answer(),))
+    second = sample_answer(sequence=2)
+    await write(store, decided_record(version=3), answers=(second,))
+    seen = await look(store, Needs((number(1),)), lambda view: view.answer(number(1)))
+    assert seen == second
+    assert await store.find(number(1)) == (decided_record(version=3), second)
+
+
+async def test_history_is_only_added_to(store: ObservableStore) -> None:
+    def entry(note: str) -> AttemptEntry:
+        return AttemptEntry(
+            operation_id=number(1),
+            token=number(9),
+            number=1,
+            reference=None,
+            tries=(),
+            ended_at=START,
+            note=note,
+        )
+
+    await write(store, attempts=(entry("expired"),))
+    await write(store, attempts=(entry("late evidence"), replace(entry(""), token=number(8))))
+    notes = [attempt.note for attempt in await store.attempts(number(1))]
+    assert notes == ["expired", "late evidence", ""]
+    assert await store.attempts(number(2)) == []
+
+
+async def test_audited_acts_are_found_by_operation(store: ObservableStore) -> None:
+    def act(operation_id: UUID | None) -> AuditEntry:
+        return AuditEntry(
+            at=START, actor="o.perator", action="reopen", operation_id=operation_id, detail="run 7"
+        )
+
+    await write(store, audit=(act(number(1)), act(None), act(number(1))))
+    assert await store.audit(number(1)) == [act(number(1))] * 2
+    assert await store.audit(None) == [act(None)]
+
+
+# --- transactions ------------------------------------------------------------------------------
+
+
+async def test_a_view_sees_what_its_batch_wrote_before(store: ObservableStore) -> None:
+    needs = Needs((number(1),), fingerprint(1))
+
+    def claim(view: View) -> Change[str]:
+        if view.record(number(1)) is not None:
+            owner = view.owner(fingerprint(1))
+            return Change(result="held by its owner" if owner is not None else "held")
+        owner_entry = (fingerprint(1), number(1))
+        return Change(result="won", records=(sample_record(),), owner=owner_entry)
+
+    answers = await asyncio.gather(*(store.transact(needs, claim) for _ in range(5)))
+    assert answers == ["won", *["held by its owner"] * 4]
+
+
+async def test_an_exception_reaches_its_caller_alone(store: ObservableStore) -> None:
+    class RuleBrokenError(Exception):
+        pass
+
+    def broken(_view: View) -> Change[None]:
+        raise RuleBrokenError
+
+    ends = await asyncio.gather(
+        write(store, sample_record(1)),
+        store.transact(NOTHING, broken),
+        write(store, sample_record(2)),
+        return_exceptions=True,
+    )
+    assert [type(end) for end in ends] == [type(None), RuleBrokenError, type(None)]
+    assert await store.find(number(1)) == (sample_record(1), None)
+    assert await store.find(number(2)) == (sample_record(2), None)
+
+
+async def test_even_a_stop_iteration_leaves_the_batch_alone(store: ObservableStore) -> None:
+    def broken(_view: View) -> Change[Record]:
+        return Change(result=next(iter(())))
+
+    ends = await asyncio.gather(
+        store.transact(NOTHING, broken), write(store, sample_record()), return_exceptions=True
+    )
+    assert isinstance(ends[0], RuntimeError)
+    assert ends[1] is None
+
+
+async def test_a_change_that_fails_in_the_middle_is_not_written_at_all(
+    store: ObservableStore,
+) -> None:
+    await write(store, sample_record(2))
+    entry = AuditEntry(at=START, actor="a", action="b", operation_id=number(1), detail="c")
+    ends = await asyncio.gather(
+        write(store, sample_record(3)),
+        write(
+            store, sample_record(1), sample_record(2), answers=(sample_answer(),), audit=(entry,)
+        ),
+        write(store, sample_record(4)),
+        return_exceptions=True,
+    )
+    assert isinstance(ends[1], ConcurrentUpdateError)
+    assert await store.find(number(1)) is None
+    assert await store.audit(number(1)) == []
+    assert await store.find(number(3)) is not None
+    assert await store.find(number(4)) is not None
+
+
+@pytest.mark.parametrize(
+    ("stored", "written"),
+    [(None, 2), (1, 1), (1, 3), (2, 2), (2, 1)],
+    ids=["absent", "inserted twice", "skipping one", "written twice", "going back"],
+)
+async def test_a_write_needs_exactly_the_version_before(
+    store: ObservableStore, stored: int | None, written: int
+) -> None:
+    for version in range(1, (stored or 0) + 1):
+        await write(store, sample_record(version=version))
+    before = await store.find(number(1))
+    with pytest.raises(ConcurrentUpdateError) as caught:
+        await write(store, replace(sample_record(version=written), item_id="other"))
+    assert caught.value.operation_id == number(1)
+    assert await store.find(number(1)) == before
+
+
+async def test_one_change_may_write_a_record_twice(store: ObservableStore) -> None:
+    await write(store, sample_record(), sample_record(version=2))
+    assert await store.find(number(1)) == (sample_record(version=2), None)
+
+
+async def test_a_cancelled_caller_does_not_disturb_the_batch(store: ObservableStore) -> None:
+    cancelled = asyncio.ensure_future(write(store, sample_record(1)))
+    others = [asyncio.ensure_future(write(store, sample_record(n))) for n in (2, 3)]
+    turn = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(turn.set_result, None)
+    await turn
+    cancelled.cancel()
+    await asyncio.gather(*others)
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    assert await store.find(number(2)) is not None
+    assert await store.find(number(3)) is not None
+    await write(store, sample_record(4))
+
+
+async def test_concurrent_changes_share_their_commits(store: ObservableStore) -> None:
+    """The first change holds its batch open until the others wait; they form one batch."""
+    everyone_waits = threading.Event()
+    here = threading.get_ident()
+
+    def slow(_view: View) -> Change[None]:
+        if threading.get_ident() != here:  # a store in memory works in the loop's own thread
+            assert everyone_waits.wait(timeout=10)
+        return Change(result=None)
+
+    before = store.commits
+    tasks = [asyncio.ensure_future(store.transact(NOTHING, slow))]
+    tasks += [asyncio.ensure_future(write(store, sample_record(n))) for n in range(100)]
+    asyncio.get_running_loop().call_soon(everyone_waits.set)
+    await asyncio.gather(*tasks)
+    assert store.commits - before <= 2
+
+
+async def test_rows_that_were_not_declared_cannot_be_read(store: ObservableStore) -> None:
+    """A store that loads a batch at once would say "no such row", and that means "send"."""
+    await write(store, sample_record())
+    reads: list[Callable[[View], object]] = [
+        lambda view: view.record(number(1)),
+        lambda view: view.answer(number(1)),
+        lambda view: view.tombstone(number(1)),
+        lambda view: view.owner(fingerprint(1)),
+    ]
+    for read in reads:
+        with pytest.raises(UndeclaredReadError):
+            await look(store, Needs((number(2),), fingerprint(2)), read)
+
+
+# --- fingerprints and tombstones ---------------------------------------------------------------
+
+
+async def test_a_fingerprint_has_one_owner_and_the_last_one_named(store: ObservableStore) -> None:
+    needs = Needs((), fingerprint(7))
+    assert await look(store, needs, lambda view: view.owner(fingerprint(7))) is None
+    await write(store, sample_record(1), owner=(fingerprint(7), number(1)))
+    assert await look(store, needs, lambda view: view.owner(fingerprint(7))) == sample_record(1)
+    await write(store, sample_record(2), owner=(fingerprint(7), number(2)))
+    assert await look(store, needs, lambda view: view.owner(fingerprint(7))) == sample_record(2)
+
+
+async def test_the_owner_of_a_declared_fingerprint_is_declared_too(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    owner_entry = (fingerprint(7), number(1))
+    await write(store, decided_record(), answers=(sample_answer(),), owner=owner_entry)
+
+    def read(view: View) -> Answer | None:
+        owner = view.owner(fingerprint(7))
+        assert owner is not None
+        return view.answer(owner.operation_id)
+
+    assert await look(store, Needs((), fingerprint(7)), read) == sample_answer()
+
+
+async def test_a_tombstone_is_seen_until_it_expires(
+    ledger: LedgerOnTrial, store: ObservableStore
+) -> None:
+    now = ledger.clock.now()
+    tombstone = Tombstone(payment_id=number(1), origin=some.DCP, until=now + 10 * SECOND)
+    await write(store, tombstones=(tombstone,))
+    needs = Needs((number(1),))
+    assert await look(store, needs, lambda view: view.tombstone(number(1))) == tombstone
+    ledger.clock.advance(9.999)
+    assert await look(store, needs, lambda view: view.tombstone(number(1))) == tombstone
+    ledger.clock.advance(0.001)
+    assert await look(store, needs, lambda view: view.tombstone(number(1))) is None
+
+
+async def test_a_later_tombstone_replaces_the_earlier(
+    ledger: LedgerOnTrial, store: ObservableStore
+) -> None:
+    now = ledger.clock.now()
+    first = Tombstone(payment_id=number(1), origin=some.DCP, until=now + 10 * SECOND)
+    later = replace(first, until=now + 20 * SECOND)
+    await write(store, tombstones=(first,))
+    await write(store, tombstones=(later,))
+    needs = Needs((number(1),))
+    assert await look(store, needs, lambda view: view.tombstone(number(1))) == later
+
+
+# --- what was published ------------------------------------------------------------------------
+
+
+async def marked(store: Store) -> tuple[bool, bool]:
+    found = await store.find(number(1))
+    assert found is not None
+    assert found[1] is not None
+    return found[1].event_confirmed, found[1].letter_confirmed
+
+
+async def test_marks_are_written_without_anyone_waiting(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    await write(store, decided_record(), answers=(sample_answer(letter=sample_letter()),))
+    assert await marked(store) == (False, False)
+
+    async def is_marked(event: bool, letter: bool) -> bool:  # noqa: FBT001 (the expected marks)
+        return await marked(store) == (event, letter)
+
+    store.mark_confirmed(event_number(1), event=False, letter=True)
+    await until_true(lambda: is_marked(event=False, letter=True))
+    store.mark_confirmed(event_number(1), event=True, letter=False)
+    await until_true(lambda: is_marked(event=True, letter=True))
+
+
+async def test_marks_ride_with_the_next_change(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    await write(store, decided_record(), answers=(sample_answer(),))
+    store.mark_confirmed(event_number(1), event=True, letter=False)
+    seen = await look(store, Needs((number(1),)), lambda view: view.answer(number(1)))
+    assert seen is not None
+    assert (seen.event_confirmed, seen.letter_confirmed) == (True, False)
+
+
+async def test_a_mark_never_goes_back(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    confirmed = replace(sample_answer(), event_confirmed=True)
+    await write(store, decided_record(), answers=(confirmed,))
+    store.mark_confirmed(event_number(1), event=False, letter=True)
+    await write(store, answers=(replace(sample_answer(), correlation_id="rewritten"),))
+    found = await store.find(number(1))
+    assert found is not None
+    assert found[1] == replace(confirmed, letter_confirmed=True, correlation_id="rewritten")
+
+
+async def test_a_mark_for_an_unknown_event_changes_nothing(store: ObservableStore) -> None:
+    store.mark_confirmed(number(5), event=True, letter=True)
+    await write(store, sample_record())
+    assert await store.find(number(1)) == (sample_record(), None)
+
+
+async def test_marks_are_durable_after_close(ledger: LedgerOnTrial) -> None:
+    store = await ledger.open()
+    await write(store, sample_record())
+    await write(store, decided_record(), answers=(sample_answer(),))
+    store.mark_confirmed(event_number(1), event=True, letter=True)
+    await store.close()
+    assert await marked(await ledger.open()) == (True, True)
+
+
+# --- the sweeper's questions -------------------------------------------------------------------
+
+
+async def test_unpublished_answers_are_taken_oldest_first_and_once(store: ObservableStore) -> None:
+    for n in (3, 1, 2):
+        await write(store, answers=(sample_answer(n, occurred_at=START + n * SECOND),))
+    await write(store, answers=(replace(sample_answer(4), event_confirmed=True),))
+    now = START + timedelta(minutes=10)
+
+    async def take(limit: int) -> list[UUID]:
+        taken = await store.take_unpublished(
+            untouched_since=START + 3 * SECOND, now=now, limit=limit
+        )
+        return [answer.operation_id for answer in taken]
+
+    assert await take(1) == [number(1)]
+    assert await take(9) == [number(2)], "number 3 is not old enough, 4 is published"
+    assert await take(9) == []
+
+
+async def test_an_answer_that_stays_unpublished_is_taken_again_later(
+    store: ObservableStore,
+) -> None:
+    await write(store, answers=(sample_answer(),))
+    first = START + timedelta(minutes=5)
+
+    async def take(minutes: int) -> int:
+        now = START + timedelta(minutes=minutes)
+        untouched = now - timedelta(minutes=2)
+        return len(await store.take_unpublished(untouched_since=untouched, now=now, limit=9))
+
+    assert await take(5) == 1
+    assert await take(7) == 0, f"taken at {first}, which is not before two minutes ago"
+    assert await take(8) == 1
+
+
+async def test_two_workers_never_take_the_same_answer(ledger: LedgerOnTrial) -> None:
+    stores = [await ledger.open(), await ledger.open()]
+    await write(stores[0], answers=tuple(sample_answer(n) for n in range(40)))
+    now = START + timedelta(minutes=10)
+    taken = await asyncio.gather(
+        *(
+            stores[turn % 2].take_unpublished(untouched_since=now, now=now, limit=5)
+            for turn in range(12)
+        )
+    )
+    ids = [answer.operation_id for page in taken for answer in page]
+    assert sorted(ids) == [number(n) for n in range(40)]
+
+
+async def test_two_workers_see_each_others_records(ledger: LedgerOnTrial) -> None:
+    first, second = await ledger.open(), await ledger.open()
+    await write(first, sample_record())
+    await write(second, sample_record(version=2))
+    assert await first.find(number(1)) == (sample_record(version=2), None)
+    with pytest.raises(ConcurrentUpdateError):
+        await write(first, sample_record(version=2))
+
+
+async def test_expired_claims_are_those_in_calling_only(store: ObservableStore) -> None:
+    lease = START + timedelta(seconds=180)
+    for n, state in enumerate(State):
+        await write(store, replace(sample_record(n, state=state), lease_until=lease))
+    await write(store, replace(sample_record(20), lease_until=lease - SECOND))
+    await write(store, replace(sample_record(21), lease_until=None))
+    calling = number(list(State).index(State.CALLING))
+
+    async def expired(seconds: int, limit: int = 9) -> Sequence[UUID]:
+        before = lease + timedelta(seconds=seconds)
+        return await store.expired_claims(expired_before=before, limit=limit)
+
+    assert await expired(-1) == []
+    assert await expired(0) == [number(20)]
+    assert await expired(1) == [number(20), calling]
+    assert await expired(1, limit=1) == [number(20)]
+
+
+# --- the dead-letter index ---------------------------------------------------------------------
+
+
+async def put_letter(store: Store, n: int, *, state: State = State.FAILED, after: int = 0) -> None:
+    letter = sample_letter(START + after * SECOND)
+    await write(store, sample_record(n))
+    await write(store, decided_record(n, state=state), answers=(sample_answer(n, letter=letter),))
+
+
+async def all_letters(store: Store, *, limit: int) -> list[LetterEntry]:
+    found: list[LetterEntry] = []
+    after = None
+    while page := await store.letters(after=after, limit=limit):
+        assert len(page) <= limit
+        found += page
+        after = (page[-1].failed_at, page[-1].operation_id)
+    return found
+
+
+async def test_the_index_lists_undone_letters_by_what_a_person_decides_by(
+    store: ObservableStore,
+) -> None:
+    await put_letter(store, 1, state=State.FAILED, after=1)
+    await put_letter(store, 2, state=State.IN_DOUBT, after=2)
+    store.mark_confirmed(event_number(2), event=True, letter=True)
+    await write(store, sample_record(3))
+    assert [(entry.operation_id, entry.state) for entry in await all_letters(store, limit=9)] == [
+        (number(1), State.FAILED),
+        (number(2), State.IN_DOUBT),
+    ]
+    second = (await all_letters(store, limit=9))[1]
+    assert second == LetterEntry(
+        operation_id=number(2),
+        kind=sample_record(2).kind,
+        payment_id=number(2),
+        sequence=1,
+        state=State.IN_DOUBT,
+        code=sample_letter().code,
+        failed_at=START + 2 * SECOND,
+        origin=some.DCP,
+        facts=sample_record(2).facts,
+        confirmed=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "state", [State.CALLING, State.RETRY_WAIT, State.SUCCEEDED, State.CANCELLED]
+)
+async def test_a_letter_leaves_the_index_once_its_payment_moved_on(
+    store: ObservableStore, state: State
+) -> None:
+    await put_letter(store, 1)
+    await write(store, replace(decided_record(1, version=3, state=state), event_id=event_number(1)))
+    assert await all_letters(store, limit=9) == []
+
+
+async def test_only_the_latest_answers_letter_is_listed(store: ObservableStore) -> None:
+    await put_letter(store, 1)
+    later = sample_answer(sequence=2, letter=sample_letter(START + SECOND))
+    await write(store, decided_record(version=3, state=State.FAILED), answers=(later,))
+    assert [(e.sequence, e.failed_at) for e in await all_letters(store, limit=9)] == [
+        (2, START + SECOND)
+    ]
+
+
+async def test_pages_are_stable_while_letters_are_added(store: ObservableStore) -> None:
+    """Seven letters fail at the same moment, so that ids decide; later ones come between pages."""
+    for n in (5, 3, 7, 1, 6, 2, 4):
+        await put_letter(store, n)
+    first = await store.letters(after=None, limit=3)
+    await put_letter(store, 99, after=1)
+    rest = await store.letters(after=(first[-1].failed_at, first[-1].operation_id), limit=9)
+    ids = [entry.operation_id for entry in (*first, *rest)]
+    assert ids == [*(number(n) for n in range(1, 8)), number(99)]
+    assert await all_letters(store, limit=2) == [*first, *rest]
+
+
+# --- being there -------------------------------------------------------------------------------
+
+
+async def test_a_healthy_store_has_room_and_answers_a_ping(store: ObservableStore) -> None:
+    assert await store.has_room()
+    await store.ping()
+
+
+async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    await store.close()
+    await store.close()
+    questions: list[Callable[[], Awaitable[object]]] = [
+        lambda: write(store, sample_record(2)),
+        lambda: store.find(number(1)),
+        lambda: store.take_unpublished(untouched_since=START, now=START, limit=1),
+        lambda: store.expired_claims(expired_before=START, limit=1),
+        lambda: store.letters(after=None, limit=1),
+        lambda: store.attempts(number(1)),
+        lambda: store.audit(None),
+        store.has_room,
+        store.ping,
+    ]
+    for question in questions:
+        with pytest.raises(StoreUnavailableError):
+            await question()
+    with pytest.raises(StoreUnavailableError):
+        store.mark_confirmed(number(1), event=True, letter=False)
+
+
+async def test_what_was_queued_before_closing_is_written(ledger: LedgerOnTrial) -> None:
+    store = await ledger.open()
+    tasks = [asyncio.ensure_future(write(store, sample_record(n))) for n in range(20)]
+    turn = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(turn.set_result, None)
+    await turn
+    await store.close()
+    await asyncio.gather(*tasks)
+    again = await ledger.open()
+    for n in range(20):
+        assert await again.find(number(n)) == (sample_record(n), None)
+
+
+@pytest.mark.parametrize("make", LEDGERS, ids=["memory", "sqlite"])
+@settings(max_examples=25, deadline=None)  # a ledger is created for each; a slow disk is no fault
+@given(
+    records=st.lists(some.records, max_size=3, unique_by=lambda record: record.operation_id),
+    answers=st.lists(some.answers, max_size=3, unique_by=lambda answer: answer.event.event_id),
+    attempts=st.lists(some.attempts, max_size=3, unique_by=lambda attempt: attempt.operation_id),
+    audit=st.lists(some.audit_entries, max_size=2, unique_by=lambda entry: entry.operation_id),
+    tombstone=some.tombstones,
+)
+def test_every_field_survives_closing_and_opening(
+    make: Callable[[Path], LedgerOnTrial],
+    records: list[Record],
+    answers: list[Answer],
+    attempts: list[AttemptEntry],
+    audit: list[AuditEntry],
+    tombstone: Tombstone,
+) -> None:
+    """Each answer is found through a record that names it, each tombstone before its end."""
+    named = [
+        replace(record, event_id=answer.event.event_id)
+        for record, answer in zip(records, answers, strict=False)
+    ]
+    records = [*named, *records[len(named) :]]
+
+    async def scenario(folder: Path) -> None:
+        ledger = make(folder)
+        store = await ledger.open()
+        await write(
+            store,
+            *records,
+            answers=tuple(answers),
+            attempts=tuple(attempts),
+            audit=tuple(audit),
+            tombstones=(tombstone,),
+        )
+        await store.close()
+        store = await ledger.open()
+        by_event = {answer.event.event_id: answer for answer in answers}
+        for record in records:
+            answer = by_event.get(record.event_id) if record.event_id is not None else None
+            assert await store.find(record.operation_id) == (record, answer)
+        for attempt in attempts:
+            assert await store.attempts(attempt.operation_id) == [attempt]
+        for entry in audit:
+            assert await store.audit(entry.operation_id) == [entry]
+        key = tombstone.payment_id
+        seen = await look(store, Needs((key,)), lambda view: view.tombstone(key))
+        assert seen == (tombstone if tombstone.until > ledger.clock.now() else None)
+        await ledger.close()
+
+    with TemporaryDirectory() as folder:
+        asyncio.run(scenario(Path(folder)))

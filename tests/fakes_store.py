@@ -1,0 +1,310 @@
+"""A store in memory that behaves as the durable one: both pass ``contract/test_store.py``."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from typing import TypeVar
+from uuid import UUID
+
+from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.model import Fingerprint
+from worker.ports import Clock, StoreUnavailableError, View
+from worker.records import (
+    Answer,
+    AttemptEntry,
+    AuditEntry,
+    Change,
+    LetterEntry,
+    Needs,
+    Record,
+    State,
+    Tombstone,
+)
+
+Result = TypeVar("Result")
+_UNAVAILABLE = "the ledger is unavailable"
+_CLOSED = "the ledger is closed"
+
+
+@dataclass
+class MemoryTables:
+    """The rows; two stores on the same tables are two workers on one ledger."""
+
+    records: dict[UUID, Record] = field(default_factory=dict)
+    answers: dict[UUID, Answer] = field(default_factory=dict)
+    taken: dict[UUID, datetime] = field(default_factory=dict)
+    owners: dict[Fingerprint, UUID] = field(default_factory=dict)
+    tombstones: dict[UUID, Tombstone] = field(default_factory=dict)
+    attempts: list[AttemptEntry] = field(default_factory=list)
+    audit: list[AuditEntry] = field(default_factory=list)
+
+    def answer_of(self, record: Record | None) -> Answer | None:
+        """The answer that a record names."""
+        if record is None or record.event_id is None:
+            return None
+        return self.answers.get(record.event_id)
+
+
+class MemoryStore:
+    """Implements ``ports.Store``: a batch is what gathered within one turn of the event loop.
+
+    ``room`` is what ``has_room`` says. While ``unavailable`` everything is refused and nothing
+    is written. The next ``lost_answers`` transactions are written and then reported as failed,
+    as by a commit whose answer was lost.
+    """
+
+    def __init__(self, clock: Clock, tables: MemoryTables | None = None) -> None:
+        self.tables = MemoryTables() if tables is None else tables
+        self.failed = asyncio.Event()
+        self.commits = 0
+        self.room = True
+        self.unavailable = False
+        self.lost_answers = 0
+        self._clock = clock
+        self._jobs: list[Callable[[], Callable[[], None]]] = []
+        self._marks: list[tuple[UUID, bool, bool]] = []
+        self._is_scheduled = False
+        self._is_closed = False
+
+    async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
+        def work() -> Result:
+            change = apply(_MemoryView(self.tables, needs, self._clock.now()))
+            _write(self.tables, change, self._clock.now())
+            return change.result
+
+        return await self._submit(work)
+
+    def mark_confirmed(self, event_id: UUID, *, event: bool, letter: bool) -> None:
+        self._check()
+        self._marks.append((event_id, event, letter))
+        self._schedule()
+
+    async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
+        await self._read()
+        record = self.tables.records.get(operation_id)
+        return None if record is None else (record, self.tables.answer_of(record))
+
+    async def take_unpublished(
+        self, *, untouched_since: datetime, now: datetime, limit: int
+    ) -> Sequence[Answer]:
+        def work() -> Sequence[Answer]:
+            waiting = [
+                answer
+                for event_id, answer in self.tables.answers.items()
+                if not answer.event_confirmed
+                and answer.event.occurred_at < untouched_since
+                and (event_id not in self.tables.taken)
+                | (self.tables.taken.get(event_id, now) < untouched_since)
+            ]
+            waiting.sort(key=lambda answer: (answer.event.occurred_at, answer.event.event_id))
+            for answer in waiting[:limit]:
+                self.tables.taken[answer.event.event_id] = now
+            return waiting[:limit]
+
+        return await self._submit(work)
+
+    async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
+        await self._read()
+        expired = sorted(
+            (record.lease_until, record.operation_id)
+            for record in self.tables.records.values()
+            if record.state is State.CALLING
+            and record.lease_until is not None
+            and record.lease_until < expired_before
+        )
+        return [operation_id for _lease_until, operation_id in expired[:limit]]
+
+    async def letters(
+        self, *, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[LetterEntry]:
+        await self._read()
+        entries = sorted(
+            (
+                entry
+                for answer in self.tables.answers.values()
+                if (entry := _letter_entry(self.tables, answer)) is not None
+            ),
+            key=_place,
+        )
+        return [entry for entry in entries if after is None or _place(entry) > after][:limit]
+
+    async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
+        """The attempts of one operation in the order they ended."""
+        await self._read()
+        return [entry for entry in self.tables.attempts if entry.operation_id == operation_id]
+
+    async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
+        """The audited acts on one operation, or those on none, oldest first."""
+        await self._read()
+        return [entry for entry in self.tables.audit if entry.operation_id == operation_id]
+
+    async def has_room(self) -> bool:
+        self._check()
+        return self.room
+
+    async def ping(self) -> None:
+        await self._submit(lambda: None)
+
+    async def close(self) -> None:
+        self._commit()
+        self._is_closed = True
+
+    # --- batches -------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailableError(_CLOSED)
+        if self.unavailable:
+            raise StoreUnavailableError(_UNAVAILABLE)
+
+    async def _read(self) -> None:
+        """A read sees only what is committed, and takes a turn like a real one."""
+        self._check()
+        turn = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(_resolve, turn, None)
+        await turn
+
+    async def _submit(self, work: Callable[[], Result]) -> Result:
+        self._check()
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._jobs.append(partial(self._run, work, future))
+        self._schedule()
+        return await future
+
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._commit)
+
+    def _commit(self) -> None:
+        self._is_scheduled = False
+        if not (self._jobs or self._marks):
+            return
+        for event_id, event, letter in self._marks:
+            if (answer := self.tables.answers.get(event_id)) is not None:
+                self.tables.answers[event_id] = _merged(
+                    answer, replace(answer, event_confirmed=event, letter_confirmed=letter)
+                )
+        jobs, self._jobs, self._marks = self._jobs, [], []
+        settled = [job() for job in jobs]
+        self.commits += 1
+        for settle in settled:
+            settle()
+
+    def _run(
+        self, work: Callable[[], Result], future: asyncio.Future[Result]
+    ) -> Callable[[], None]:
+        if self.unavailable:
+            return partial(_reject, future, StoreUnavailableError(_UNAVAILABLE))
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 (it reaches its own caller, as the port says)
+            return partial(_reject, future, error)
+        if self.lost_answers > 0:
+            self.lost_answers -= 1
+            return partial(_reject, future, StoreUnavailableError(_UNAVAILABLE))
+        return partial(_resolve, future, result)
+
+
+class _MemoryView:
+    def __init__(self, tables: MemoryTables, needs: Needs, now: datetime) -> None:
+        self._tables = tables
+        self._needs = needs
+        self._now = now
+        self._owner_id: UUID | None = None
+
+    def record(self, operation_id: UUID) -> Record | None:
+        self._check(operation_id)
+        return self._tables.records.get(operation_id)
+
+    def answer(self, operation_id: UUID) -> Answer | None:
+        self._check(operation_id)
+        return self._tables.answer_of(self._tables.records.get(operation_id))
+
+    def owner(self, fingerprint: Fingerprint) -> Record | None:
+        if fingerprint != self._needs.fingerprint:
+            raise UndeclaredReadError(None)
+        self._owner_id = self._tables.owners.get(fingerprint)
+        return None if self._owner_id is None else self._tables.records.get(self._owner_id)
+
+    def tombstone(self, payment_id: UUID) -> Tombstone | None:
+        self._check(payment_id)
+        found = self._tables.tombstones.get(payment_id)
+        return found if found is not None and found.until > self._now else None
+
+    def _check(self, operation_id: UUID) -> None:
+        if operation_id not in self._needs.operations and operation_id != self._owner_id:
+            raise UndeclaredReadError(operation_id)
+
+
+def _write(tables: MemoryTables, change: Change[Result], now: datetime) -> None:
+    """All or nothing: every record is checked before the first row is touched."""
+    records = dict(tables.records)
+    for record in change.records:
+        known = records.get(record.operation_id)
+        if (0 if known is None else known.version) != record.version - 1:
+            raise ConcurrentUpdateError(record.operation_id, record.version)
+        records[record.operation_id] = record
+    tables.records.update({record.operation_id: record for record in change.records})
+    for answer in change.answers:
+        before = tables.answers.get(answer.event.event_id)
+        tables.answers[answer.event.event_id] = (
+            answer if before is None else _merged(before, answer)
+        )
+    tables.attempts.extend(change.attempts)
+    if change.owner is not None:
+        fingerprint, operation_id = change.owner
+        tables.owners[fingerprint] = operation_id
+    if change.tombstones:
+        tables.tombstones = {k: t for k, t in tables.tombstones.items() if t.until > now}
+        tables.tombstones |= {t.payment_id: t for t in change.tombstones}
+    tables.audit.extend(change.audit)
+
+
+def _merged(before: Answer, after: Answer) -> Answer:
+    """What the broker confirmed once stays confirmed."""
+    return replace(
+        after,
+        event_confirmed=before.event_confirmed or after.event_confirmed,
+        letter_confirmed=before.letter_confirmed or after.letter_confirmed,
+    )
+
+
+def _letter_entry(tables: MemoryTables, answer: Answer) -> LetterEntry | None:
+    record = tables.records.get(answer.operation_id)
+    if (
+        record is None
+        or answer.letter is None
+        or record.event_id != answer.event.event_id
+        or record.state not in {State.FAILED, State.IN_DOUBT}
+    ):
+        return None
+    return LetterEntry(
+        operation_id=record.operation_id,
+        kind=record.kind,
+        payment_id=record.payment_id,
+        sequence=answer.event.sequence,
+        state=record.state,
+        code=answer.letter.code,
+        failed_at=answer.letter.failed_at,
+        origin=record.origin,
+        facts=record.facts,
+        confirmed=answer.letter_confirmed,
+    )
+
+
+def _place(entry: LetterEntry) -> tuple[datetime, UUID]:
+    return entry.failed_at, entry.operation_id
+
+
+def _resolve(future: asyncio.Future[Result], result: Result) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _reject(future: asyncio.Future[Result], error: Exception) -> None:
+    if not future.done():
+        # A future refuses StopIteration, and the rest of the batch would wait for ever.
+        future.set_exception(RuntimeError() if isinstance(error, StopIteration) else error)

@@ -1,0 +1,84 @@
+"""What is only ever added: ended attempts and audited acts."""
+
+import json
+from uuid import UUID
+
+from worker.adapters.encryption import Sealed, Vault
+from worker.adapters.store_rows.tries import read_tries, write_tries
+from worker.adapters.store_rows.values import (
+    Row,
+    Scalar,
+    bytes_or_none,
+    from_micros,
+    id_or_none,
+    to_micros,
+)
+from worker.records import AttemptEntry, AuditEntry
+
+ATTEMPT_COLUMNS = (
+    "operation_id",
+    "token",
+    "number",
+    "reference",
+    "tries",
+    "links",
+    "ended_at",
+    "note",
+)
+
+AUDIT_COLUMNS = ("at", "actor", "action", "operation_id", "detail")
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def attempt_row(attempt: AttemptEntry, vault: Vault) -> tuple[Scalar, ...]:
+    """Values in the order of ``ATTEMPT_COLUMNS``; links leave the text of the tries."""
+    tries, links = write_tries(attempt.tries)
+    return (
+        attempt.operation_id.bytes,
+        attempt.token.bytes,
+        attempt.number,
+        attempt.reference,
+        _encode(tries),
+        " ".join(vault.seal(link).text for link in links) or None,
+        to_micros(attempt.ended_at),
+        attempt.note,
+    )
+
+
+def read_attempt(row: Row, vault: Vault) -> AttemptEntry:
+    """The attempt of a row in the order of ``ATTEMPT_COLUMNS``."""
+    operation_id, token, number, reference, tries, links, ended_at, note = row
+    opened = [vault.open(Sealed.parse(text)) for text in (links or "").split()]
+    return AttemptEntry(
+        operation_id=UUID(bytes=operation_id),
+        token=UUID(bytes=token),
+        number=number,
+        reference=reference,
+        tries=read_tries(json.loads(tries), opened),
+        ended_at=from_micros(ended_at),
+        note=note,
+    )
+
+
+def audit_row(entry: AuditEntry) -> tuple[Scalar, ...]:
+    """Values in the order of ``AUDIT_COLUMNS``."""
+    return (
+        to_micros(entry.at),
+        entry.actor,
+        entry.action,
+        bytes_or_none(entry.operation_id),
+        entry.detail,
+    )
+
+
+def read_audit(row: Row) -> AuditEntry:
+    """The audit entry of a row in the order of ``AUDIT_COLUMNS``."""
+    at, actor, action, operation_id, detail = row
+    return AuditEntry(
+        at=from_micros(at),
+        actor=actor,
+        action=action,
+        operation_id=id_or_none(operation_id),
+        detail=detail,
+    )

@@ -1,0 +1,6 @@
+"""The durable store on SQLite: ``initialise`` makes the file, ``SqliteStore.open`` uses it."""
+
+from worker.adapters.store_sqlite.schema import Initialisation, initialise
+from worker.adapters.store_sqlite.store import SqliteStore
+
+__all__ = ["Initialisation", "SqliteStore", "initialise"]

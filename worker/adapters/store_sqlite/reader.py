@@ -1,0 +1,127 @@
+"""Reads beside the writer: a thread and a read-only connection of their own.
+
+In WAL mode neither waits for the other. Every method reads one page and ends its read
+transaction, because a long one keeps the log from being folded back into the file.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from worker.adapters.encryption import Vault
+from worker.adapters.store_rows.answers import read_letter_entry
+from worker.adapters.store_rows.history import (
+    ATTEMPT_COLUMNS,
+    AUDIT_COLUMNS,
+    read_attempt,
+    read_audit,
+)
+from worker.adapters.store_rows.values import FACT_COLUMNS, to_micros
+from worker.adapters.store_sqlite.view import find_answer, find_record
+from worker.ports import StoreUnavailableError
+from worker.records import Answer, AttemptEntry, AuditEntry, LetterEntry, Record
+
+Result = TypeVar("Result")
+
+# Put together from our own column names only; values are always bound.
+_EXPIRED = (
+    "SELECT operation_id FROM operations WHERE state = 'calling' AND lease_until < ?"
+    " ORDER BY lease_until, operation_id LIMIT ?"
+)
+_LETTERS = (
+    "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"  # noqa: S608
+    " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
+    f" answers.letter_confirmed, {', '.join(f'operations.{name}' for name in FACT_COLUMNS)}"
+    " FROM answers JOIN operations ON operations.operation_id = answers.operation_id"
+    " AND operations.event_id = answers.event_id"
+    " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
+    " AND (answers.letter_failed_at, answers.operation_id) > (?, ?)"
+    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT ?"
+)
+_UNREADABLE = "the ledger cannot be read"
+_BEFORE_ALL = (-(2**63), b"")
+_ATTEMPTS = (
+    f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608
+    " WHERE operation_id = ? ORDER BY position"
+)
+_AUDIT = (
+    f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit"  # noqa: S608
+    " WHERE operation_id IS ? ORDER BY entry"
+)
+
+
+class Reader:
+    """Every method raises ``StoreUnavailableError`` when the file cannot be read."""
+
+    def __init__(self, connection: sqlite3.Connection, vault: Vault) -> None:
+        self._connection = connection
+        self._vault = vault
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
+
+    async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
+        def read() -> tuple[Record, Answer | None] | None:
+            record = find_record(self._connection, self._vault, operation_id)
+            if record is None:
+                return None
+            return record, find_answer(self._connection, self._vault, operation_id)
+
+        return await self._in_thread(read)
+
+    async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
+        def read() -> Sequence[UUID]:
+            values = (to_micros(expired_before), limit)
+            rows = self._connection.execute(_EXPIRED, values).fetchall()
+            return [UUID(bytes=raw) for (raw,) in rows]
+
+        return await self._in_thread(read)
+
+    async def letters(
+        self, *, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[LetterEntry]:
+        def read() -> Sequence[LetterEntry]:
+            start = _BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
+            rows = self._connection.execute(_LETTERS, (*start, limit)).fetchall()
+            return [read_letter_entry(row) for row in rows]
+
+        return await self._in_thread(read)
+
+    async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
+        def read() -> Sequence[AttemptEntry]:
+            rows = self._connection.execute(_ATTEMPTS, (operation_id.bytes,)).fetchall()
+            return [read_attempt(row, self._vault) for row in rows]
+
+        return await self._in_thread(read)
+
+    async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
+        def read() -> Sequence[AuditEntry]:
+            key = None if operation_id is None else operation_id.bytes
+            return [read_audit(row) for row in self._connection.execute(_AUDIT, (key,)).fetchall()]
+
+        return await self._in_thread(read)
+
+    async def run(self, work: Callable[[], Result]) -> Result:
+        """Run something else that waits for the disk in the reader's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def close(self) -> None:
+        """Finish what is being read and release the file."""
+        await self.run(self._connection.close)
+        self._thread.shutdown(wait=False)
+
+    async def _in_thread(self, read: Callable[[], Result]) -> Result:
+        def in_one_transaction() -> Result:
+            self._connection.execute("BEGIN")  # several statements see one moment
+            try:
+                return read()
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+
+        try:
+            return await self.run(in_one_transaction)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(_UNREADABLE) from error

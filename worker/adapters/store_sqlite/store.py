@@ -1,0 +1,201 @@
+"""The SQLite ledger: implements ``ports.Store`` for the processes of one OS user on one host."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Self, TypeVar
+from uuid import UUID
+
+from worker.adapters.encryption import Vault
+from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
+from worker.adapters.store_rows.values import to_micros
+from worker.adapters.store_sqlite.files import check_files, connect, translated
+from worker.adapters.store_sqlite.reader import Reader
+from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
+from worker.adapters.store_sqlite.schema import prepare
+from worker.adapters.store_sqlite.view import run_change, savepoint
+from worker.adapters.store_sqlite.writer import Writer
+from worker.ports import Clock, StoreUnavailableError, View
+from worker.records import Answer, AttemptEntry, AuditEntry, Change, LetterEntry, Needs, Record
+
+Result = TypeVar("Result")
+Connect = Callable[[Path, float], sqlite3.Connection]
+
+_NO_DISK = "the ledger's disk cannot be seen"
+_NOT_THE_FILE = "the ledger's file was deleted or replaced"
+_TAKE = (
+    "UPDATE answers SET taken_at = ? WHERE event_id IN ("  # noqa: S608 (own column names)
+    "SELECT event_id FROM answers WHERE event_confirmed = 0 AND occurred_at < ?"
+    " AND (taken_at IS NULL OR taken_at < ?) ORDER BY occurred_at, event_id LIMIT ?)"
+    f" RETURNING {', '.join(ANSWER_COLUMNS)}"
+)
+
+
+def connect_writer(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """The writer's connection; a test passes one that it can also reach itself."""
+    return connect(path, busy_seconds=busy_seconds)
+
+
+class SqliteStore:
+    """Group commit in one thread, reads in another; see ``writer`` for what a failure means.
+
+    ``failed`` is set when the store refuses everything from now on: the process must end, its
+    unacknowledged deliveries come back to another one. ``commits`` counts commits.
+    """
+
+    def __init__(
+        self, *, writer: Writer, reader: Reader, room: Room, vault: Vault, clock: Clock
+    ) -> None:
+        """Use ``open``."""
+        self._writer = writer
+        self._reader = reader
+        self._room = room
+        self._vault = vault
+        self._clock = clock
+        self._closing: asyncio.Task[None] | None = None
+        self._looked_at: float | None = None
+        self._has_room = False
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        *,
+        vault: Vault,
+        clock: Clock,
+        least_free: int = LEAST_FREE,
+        flush_seconds: float = 1.0,
+        busy_seconds: float = 5.0,
+        busy_tries: int = 6,
+        connect: Connect = connect_writer,
+    ) -> Self:
+        """Open an initialised ledger in the running loop; raises ``LedgerError``.
+
+        ``least_free`` in bytes. SQLite waits ``busy_seconds`` for a lock, ``busy_tries`` times:
+        30 s in all before "locked" is an error.
+        """
+        opened = partial(_open, path, vault, busy_seconds=busy_seconds, connect=connect)
+        writing, reading, room = await asyncio.to_thread(opened, least_free=least_free)
+        return cls(
+            writer=Writer(writing, clock, flush_seconds=flush_seconds, busy_tries=busy_tries),
+            reader=Reader(reading, vault),
+            room=room,
+            vault=vault,
+            clock=clock,
+        )
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Set for good by an I/O error: whether the last writes are durable is not known."""
+        return self._writer.failed
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed so far."""
+        return self._writer.commits
+
+    async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
+        """See ``ports.Store``. A caller that is cancelled leaves its change to the batch."""
+        now = self._clock.now()
+
+        def work(connection: sqlite3.Connection) -> Result:
+            return run_change(connection, self._vault, needs=needs, apply=apply, now=now)
+
+        return await self._writer.submit(work)
+
+    def mark_confirmed(self, event_id: UUID, *, event: bool, letter: bool) -> None:
+        self._writer.mark(event_id, event=event, letter=letter)
+
+    async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
+        self._writer.check()
+        return await self._reader.find(operation_id)
+
+    async def take_unpublished(
+        self, *, untouched_since: datetime, now: datetime, limit: int
+    ) -> Sequence[Answer]:
+        since = to_micros(untouched_since)
+        values = (to_micros(now), since, since, limit)
+
+        def work(connection: sqlite3.Connection) -> Sequence[Answer]:
+            with savepoint(connection):
+                rows = connection.execute(_TAKE, values).fetchall()
+                answers = [read_answer(row, self._vault) for row in rows]
+            # RETURNING promises no order
+            return sorted(answers, key=lambda a: (a.event.occurred_at, a.event.event_id))
+
+        return await self._writer.submit(work)
+
+    async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
+        self._writer.check()
+        return await self._reader.expired_claims(expired_before=expired_before, limit=limit)
+
+    async def letters(
+        self, *, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[LetterEntry]:
+        self._writer.check()
+        return await self._reader.letters(after=after, limit=limit)
+
+    async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
+        """The attempts of one operation in the order they ended."""
+        self._writer.check()
+        return await self._reader.attempts(operation_id)
+
+    async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
+        """The audited acts on one operation, or those on none, oldest first."""
+        self._writer.check()
+        return await self._reader.audit(operation_id)
+
+    async def has_room(self) -> bool:
+        """See ``ports.Store``; looks at the disk at most every ten seconds."""
+        self._writer.check()
+        now = self._clock.monotonic()
+        if self._looked_at is None or now - self._looked_at >= LOOK_AGAIN:
+            try:
+                self._has_room = await self._reader.run(self._room.is_enough)
+            except OSError as error:
+                raise StoreUnavailableError(_NO_DISK) from error
+            self._looked_at = now
+        return self._has_room
+
+    async def ping(self) -> None:
+        """See ``ports.Store``: takes the write lock of the file that the path leads to."""
+        await self._writer.submit(lambda _connection: None)
+        self._writer.check()
+        if not await self._reader.run(self._room.is_same_file):
+            raise StoreUnavailableError(_NOT_THE_FILE)
+
+    async def close(self) -> None:
+        """Write what is queued and release the files; safe to call again."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        # The writer last: the last connection folds the log back, and a reader may not write.
+        self._writer.refuse()
+        await self._reader.close()
+        await self._writer.close()
+
+
+def _open(
+    path: Path, vault: Vault, *, busy_seconds: float, connect: Connect, least_free: int
+) -> tuple[sqlite3.Connection, sqlite3.Connection, Room]:
+    check_files(path)
+    with ExitStack() as undo, translated(path):
+        writing = connect(path, busy_seconds)
+        undo.callback(writing.close)
+        prepare(path, writing, vault)
+        reading = connect_reader(path, busy_seconds)
+        undo.callback(reading.close)
+        room = Room(path, least_free=least_free)
+        undo.pop_all()
+    return writing, reading, room
+
+
+def connect_reader(path: Path, busy_seconds: float) -> sqlite3.Connection:
+    """The readers' connection: it cannot write, whatever it is told."""
+    return connect(path, busy_seconds=busy_seconds, read_only=True)

@@ -1,0 +1,237 @@
+"""What one transaction sees and writes. Runs in the writer's thread, inside its transaction."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+from worker.adapters.encryption import Vault
+from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
+from worker.adapters.store_rows.history import (
+    ATTEMPT_COLUMNS,
+    AUDIT_COLUMNS,
+    attempt_row,
+    audit_row,
+)
+from worker.adapters.store_rows.records import (
+    RECORD_COLUMNS,
+    TOMBSTONE_COLUMNS,
+    read_record,
+    read_tombstone,
+    record_row,
+    tombstone_row,
+)
+from worker.adapters.store_rows.values import Scalar, to_micros
+from worker.model import Fingerprint
+from worker.ports import View
+from worker.records import Answer, Change, Needs, Record, Tombstone
+
+Result = TypeVar("Result")
+
+
+def _columns(names: tuple[str, ...], table: str = "") -> str:
+    prefix = f"{table}." if table else ""
+    return ", ".join(f"{prefix}{name}" for name in names)
+
+
+def _insert(table: str, names: tuple[str, ...]) -> str:
+    places = ", ".join("?" * len(names))
+    return f"INSERT INTO {table} ({_columns(names)}) VALUES ({places})"  # noqa: S608 (own names)
+
+
+# The statements are put together from our own column names only; values are always bound.
+SELECT_RECORD = f"SELECT {_columns(RECORD_COLUMNS)} FROM operations WHERE operation_id = ?"  # noqa: S608
+SELECT_ANSWER = (
+    f"SELECT {_columns(ANSWER_COLUMNS, 'answers')} FROM operations"  # noqa: S608
+    " JOIN answers ON answers.event_id = operations.event_id WHERE operations.operation_id = ?"
+)
+SELECT_OWNER = (
+    f"SELECT {_columns(RECORD_COLUMNS, 'operations')} FROM fingerprints"  # noqa: S608
+    " JOIN operations ON operations.operation_id = fingerprints.operation_id"
+    " WHERE fingerprints.fingerprint = ?"
+)
+SELECT_TOMBSTONE = (
+    f"SELECT {_columns(TOMBSTONE_COLUMNS)} FROM tombstones"  # noqa: S608
+    " WHERE payment_id = ? AND until > ?"
+)
+_REPLACED = RECORD_COLUMNS[1:]  # the key itself stays, so its index is not touched
+UPDATE_RECORD = (
+    f"UPDATE operations SET {', '.join(f'{name} = ?' for name in _REPLACED)}"  # noqa: S608
+    " WHERE operation_id = ? AND version = ?"
+)
+INSERT_RECORD = _insert("operations", RECORD_COLUMNS)
+_FLAGS = ("event_confirmed", "letter_confirmed")
+_REWRITTEN = tuple(name for name in ANSWER_COLUMNS[1:] if name not in _FLAGS)
+UPSERT_ANSWER = (
+    _insert("answers", ANSWER_COLUMNS)
+    + " ON CONFLICT (event_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _REWRITTEN)
+    + "".join(f", {flag} = max({flag}, excluded.{flag})" for flag in _FLAGS)
+)
+INSERT_ATTEMPT = (
+    f"INSERT INTO attempts ({_columns(ATTEMPT_COLUMNS)}, position)"  # noqa: S608
+    f" VALUES ({', '.join('?' * len(ATTEMPT_COLUMNS))},"
+    " (SELECT coalesce(max(position), 0) + 1 FROM attempts WHERE operation_id = ?))"
+)
+UPSERT_OWNER = (
+    _insert("fingerprints", ("fingerprint", "operation_id"))
+    + " ON CONFLICT (fingerprint) DO UPDATE SET operation_id = excluded.operation_id"
+)
+UPSERT_TOMBSTONE = (
+    _insert("tombstones", TOMBSTONE_COLUMNS)
+    + " ON CONFLICT (payment_id) DO UPDATE SET origin = excluded.origin, until = excluded.until"
+)
+PURGE_TOMBSTONES = "DELETE FROM tombstones WHERE until <= ?"
+INSERT_AUDIT = _insert("audit", AUDIT_COLUMNS)
+NOTE_KEY = (
+    _insert("encryption_keys", ("key_id", "first_used_at")) + " ON CONFLICT (key_id) DO NOTHING"
+)
+
+_RECORD_SECRETS = (RECORD_COLUMNS.index("link"), RECORD_COLUMNS.index("email"))
+_ANSWER_SECRETS = (ANSWER_COLUMNS.index("link"),)
+_ATTEMPT_SECRETS = (ATTEMPT_COLUMNS.index("links"),)
+
+
+class SqliteView:
+    """Implements ``ports.View`` on the writer's connection."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, vault: Vault, *, needs: Needs, now: datetime
+    ) -> None:
+        self._connection = connection
+        self._vault = vault
+        self._needs = needs
+        self._now = now
+        self._owner_id: UUID | None = None
+
+    def record(self, operation_id: UUID) -> Record | None:
+        self._check(operation_id)
+        return find_record(self._connection, self._vault, operation_id)
+
+    def answer(self, operation_id: UUID) -> Answer | None:
+        self._check(operation_id)
+        return find_answer(self._connection, self._vault, operation_id)
+
+    def owner(self, fingerprint: Fingerprint) -> Record | None:
+        if fingerprint != self._needs.fingerprint:
+            raise UndeclaredReadError(None)
+        row = self._connection.execute(SELECT_OWNER, (fingerprint,)).fetchone()
+        if row is None:
+            return None
+        record = read_record(row, self._vault)
+        self._owner_id = record.operation_id
+        return record
+
+    def tombstone(self, payment_id: UUID) -> Tombstone | None:
+        self._check(payment_id)
+        key = (payment_id.bytes, to_micros(self._now))
+        row = self._connection.execute(SELECT_TOMBSTONE, key).fetchone()
+        return None if row is None else read_tombstone(row)
+
+    def _check(self, operation_id: UUID) -> None:
+        """The owner of a declared fingerprint counts as declared: nobody knows its id before."""
+        if operation_id not in self._needs.operations and operation_id != self._owner_id:
+            raise UndeclaredReadError(operation_id)
+
+
+def find_record(connection: sqlite3.Connection, vault: Vault, operation_id: UUID) -> Record | None:
+    """Read one record by its id."""
+    row = connection.execute(SELECT_RECORD, (operation_id.bytes,)).fetchone()
+    return None if row is None else read_record(row, vault)
+
+
+def find_answer(connection: sqlite3.Connection, vault: Vault, operation_id: UUID) -> Answer | None:
+    """Read the answer that an operation's record names."""
+    row = connection.execute(SELECT_ANSWER, (operation_id.bytes,)).fetchone()
+    return None if row is None else read_answer(row, vault)
+
+
+def run_change(
+    connection: sqlite3.Connection,
+    vault: Vault,
+    *,
+    needs: Needs,
+    apply: Callable[[View], Change[Result]],
+    now: datetime,
+) -> Result:
+    """Let ``apply`` decide on what the transaction sees, then write its change, all or none."""
+    change = apply(SqliteView(connection, vault, needs=needs, now=now))
+    writes = tuple(_writes(change, vault, now))
+    if len(writes) > 1:  # a single statement undoes itself when it fails
+        with savepoint(connection):
+            for write in writes:
+                write.run(connection)
+    else:
+        for write in writes:
+            write.run(connection)
+    return change.result
+
+
+class savepoint:  # noqa: N801 (a context manager reads as a verb; a class costs half a generator)
+    """Undo what was written inside when it raises, and nothing else of the transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.execute("SAVEPOINT change")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._connection.execute("RELEASE change")
+        elif self._connection.in_transaction:  # else SQLite has already rolled everything back
+            self._connection.execute("ROLLBACK TO change")
+            self._connection.execute("RELEASE change")
+
+
+class _Write(NamedTuple):
+    statement: str
+    values: tuple[Scalar, ...]
+    record: Record | None = None
+
+    def run(self, connection: sqlite3.Connection) -> None:
+        if self.record is None:
+            connection.execute(self.statement, self.values)
+            return
+        try:
+            hit = connection.execute(self.statement, self.values).rowcount
+        except sqlite3.IntegrityError as error:
+            raise ConcurrentUpdateError(self.record.operation_id, self.record.version) from error
+        if hit != 1:
+            raise ConcurrentUpdateError(self.record.operation_id, self.record.version)
+
+
+def _writes(change: Change[Result], vault: Vault, now: datetime) -> Iterator[_Write]:
+    """Every statement of a change, its values ready, before the first of them runs."""
+    sealed = False
+    for record in change.records:
+        row = record_row(record, vault)
+        sealed = sealed or _has_secret(row, _RECORD_SECRETS)
+        if record.version == 1:
+            yield _Write(INSERT_RECORD, row, record)
+        else:
+            yield _Write(UPDATE_RECORD, (*row[1:], row[0], record.version - 1), record)
+    for answer in change.answers:
+        row = answer_row(answer, vault)
+        sealed = sealed or _has_secret(row, _ANSWER_SECRETS)
+        yield _Write(UPSERT_ANSWER, row)
+    for attempt in change.attempts:
+        row = attempt_row(attempt, vault)
+        sealed = sealed or _has_secret(row, _ATTEMPT_SECRETS)
+        yield _Write(INSERT_ATTEMPT, (*row, row[0]))
+    if change.owner is not None:
+        fingerprint, operation_id = change.owner
+        yield _Write(UPSERT_OWNER, (fingerprint, operation_id.bytes))
+    for tombstone in change.tombstones:
+        yield _Write(PURGE_TOMBSTONES, (to_micros(now),))
+        yield _Write(UPSERT_TOMBSTONE, tombstone_row(tombstone))
+    for entry in change.audit:
+        yield _Write(INSERT_AUDIT, audit_row(entry))
+    if sealed:
+        yield _Write(NOTE_KEY, (vault.key_ids[0], to_micros(now)))
+
+
+def _has_secret(row: tuple[Scalar, ...], places: tuple[int, ...]) -> bool:
+    return any(row[place] is not None for place in places)
