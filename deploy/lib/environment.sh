@@ -63,7 +63,7 @@ ensure_python() {
 
 create_environment() { # DIRECTORY
     if command -v uv >/dev/null; then
-        quietly uv venv --quiet --no-python-downloads --clear --python "$python" "$1"
+        quietly uv venv --quiet --no-cache --no-python-downloads --clear --python "$python" "$1"
     else
         quietly "$python" -m venv --clear "$1"
     fi || fail "the virtual environment $1 could not be created with $python"
@@ -93,9 +93,11 @@ install_into() { # DIRECTORY ARGUMENT...
     fi
 }
 
-# An environment that was moved, whose interpreter was removed, or that PYTHON contradicts.
+# An environment that was moved, whose interpreter is gone, that uv made where uv is gone, or that
+# PYTHON contradicts.
 is_unusable() { # DIRECTORY
     is_supported_python "$1/bin/python" || return 0
+    command -v uv >/dev/null || "$1/bin/python" -c 'import pip' 2>/dev/null || return 0
     [ ! -f "$1/checkout" ] || [ "$(cat "$1/checkout")" = "$PWD" ] || return 0
     [ -z "${PYTHON:-}" ] || [ "$(version_of "$1/bin/python")" = "$(version_of "$PYTHON")" ] || return 0
     return 1
