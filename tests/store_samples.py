@@ -1,5 +1,7 @@
 """Records and answers for tests: plain ones to vary, and arbitrary ones with every field."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
@@ -31,13 +33,16 @@ from worker.model import (
     RunMode,
     Secret,
 )
+from worker.ports import Store
 from worker.records import (
     Answer,
     AttemptEntry,
     AuditEntry,
+    Change,
     Event,
     Kind,
     Letter,
+    Needs,
     Record,
     State,
     Status,
@@ -146,6 +151,35 @@ def sample_answer(
 def sample_letter(failed_at: datetime = START) -> Letter:
     """A letter of a provider that stayed away."""
     return Letter(code=Code.PROVIDER_UNAVAILABLE, detail="no attempt is left", failed_at=failed_at)
+
+
+async def write(
+    store: Store,
+    *records: Record,
+    answers: tuple[Answer, ...] = (),
+    attempts: tuple[AttemptEntry, ...] = (),
+    owner: tuple[Fingerprint, UUID] | None = None,
+    tombstones: tuple[Tombstone, ...] = (),
+    audit: tuple[AuditEntry, ...] = (),
+) -> None:
+    """Write rows as one change."""
+    change = Change(
+        result=None,
+        records=records,
+        answers=answers,
+        attempts=attempts,
+        owner=owner,
+        tombstones=tombstones,
+        audit=audit,
+    )
+    await store.transact(Needs(()), lambda _view: change)
+
+
+async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Ask again and again: each question gives the store a turn."""
+    async with asyncio.timeout(10):
+        while not await condition():
+            pass
 
 
 # --- arbitrary ones ----------------------------------------------------------------------------

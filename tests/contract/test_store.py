@@ -26,11 +26,12 @@ from tests.store_samples import (
     sample_answer,
     sample_letter,
     sample_record,
+    until_true,
+    write,
 )
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_sqlite import SqliteStore, initialise
-from worker.model import Fingerprint
 from worker.ports import Store, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -46,7 +47,6 @@ from worker.records import (
 
 Result = TypeVar("Result")
 KEY = generate_key()
-NOTHING = Needs(())
 SECOND = timedelta(seconds=1)
 
 
@@ -120,36 +120,8 @@ async def store(ledger: LedgerOnTrial) -> ObservableStore:
     return await ledger.open()
 
 
-async def write(
-    store: Store,
-    *records: Record,
-    answers: tuple[Answer, ...] = (),
-    attempts: tuple[AttemptEntry, ...] = (),
-    owner: tuple[Fingerprint, UUID] | None = None,
-    tombstones: tuple[Tombstone, ...] = (),
-    audit: tuple[AuditEntry, ...] = (),
-) -> None:
-    change = Change(
-        result=None,
-        records=records,
-        answers=answers,
-        attempts=attempts,
-        owner=owner,
-        tombstones=tombstones,
-        audit=audit,
-    )
-    await store.transact(NOTHING, lambda _view: change)
-
-
 async def look(store: Store, needs: Needs, read: Callable[[View], Result]) -> Result:
     return await store.transact(needs, lambda view: Change(result=read(view)))
-
-
-async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Ask again and again: each question gives the store a turn."""
-    async with asyncio.timeout(10):
-        while not await condition():
-            pass
 
 
 # --- writing and reading -----------------------------------------------------------------------
@@ -158,7 +130,7 @@ async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
 async def test_a_change_gives_its_result_and_can_be_found(store: ObservableStore) -> None:
     record, answer = decided_record(version=1), sample_answer(sequence=0)
     change = Change(result="won", records=(record,), answers=(answer,))
-    assert await store.transact(NOTHING, lambda _view: change) == "won"
+    assert await store.transact(Needs(()), lambda _view: change) == "won"
     assert await store.find(number(1)) == (record, answer)
 
 
@@ -245,7 +217,7 @@ async def test_an_exception_reaches_its_caller_alone(store: ObservableStore) -> 
 
     ends = await asyncio.gather(
         write(store, sample_record(1)),
-        store.transact(NOTHING, broken),
+        store.transact(Needs(()), broken),
         write(store, sample_record(2)),
         return_exceptions=True,
     )
@@ -259,7 +231,7 @@ async def test_even_a_stop_iteration_leaves_the_batch_alone(store: ObservableSto
         return Change(result=next(iter(())))
 
     ends = await asyncio.gather(
-        store.transact(NOTHING, broken), write(store, sample_record()), return_exceptions=True
+        store.transact(Needs(()), broken), write(store, sample_record()), return_exceptions=True
     )
     assert isinstance(ends[0], RuntimeError)
     assert ends[1] is None
@@ -333,7 +305,7 @@ async def test_concurrent_changes_share_their_commits(store: ObservableStore) ->
         return Change(result=None)
 
     before = store.commits
-    tasks = [asyncio.ensure_future(store.transact(NOTHING, slow))]
+    tasks = [asyncio.ensure_future(store.transact(Needs(()), slow))]
     tasks += [asyncio.ensure_future(write(store, sample_record(n))) for n in range(100)]
     asyncio.get_running_loop().call_soon(everyone_waits.set)
     await asyncio.gather(*tasks)
