@@ -6,6 +6,7 @@ shown only where we wrote it ourselves: other people's exceptions quote what the
 """
 
 import math
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
 from datetime import datetime
 from enum import Enum
@@ -88,7 +89,9 @@ def tell_exception(
 ) -> MutableMapping[str, object]:
     """Structlog processor: replace ``exc_info`` by type, place and, where it is ours, text."""
     error = fields.pop("exc_info", None)
-    if isinstance(error, tuple):
+    if error is True:
+        error = sys.exc_info()[1]
+    elif isinstance(error, tuple):
         error = error[1]
     if isinstance(error, BaseException):
         fields.update(facts_of(error))
