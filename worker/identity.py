@@ -15,6 +15,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from worker.model import (
     Cents,
+    Delivery,
     Fingerprint,
     Identity,
     Origin,
@@ -33,6 +34,9 @@ VERSION_NAMESPACE = uuid5(NAMESPACE_URL, "urn:payment-worker:v1")
 
 UNKNOWN_ORIGIN = Origin("unknown")
 """Origin of what could not be read."""
+
+PAYMENT_ID_HEADER = "payment-id"
+"""Header in which a copy of ours carries the operation's id."""
 
 _CANCELLATION = "cancel"
 _REFUSAL = "refusal"
@@ -83,6 +87,18 @@ def is_refusal(identity: Identity) -> bool:
 def operation_id_of(identity: Identity) -> UUID:
     """Id of a payment, a cancellation or a refusal: uuid5 under the version's namespace."""
     return uuid5(VERSION_NAMESPACE, identity)
+
+
+def request_id_of(delivery: Delivery) -> str | None:
+    """Return the producer's ``message_id``: an event's ``request_id``, never an id of ours.
+
+    A copy of a message that came without one carries the operation's id in its place, and the
+    same in the header ``payment-id`` (contract section 2).
+    """
+    if not delivery.message_id:
+        return None
+    own_id = delivery.header(PAYMENT_ID_HEADER) if delivery.source.is_believed else None
+    return None if delivery.message_id == own_id else delivery.message_id
 
 
 def digest_of(content: bytes) -> str:

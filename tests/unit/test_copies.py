@@ -213,8 +213,9 @@ def test_a_letter_of_the_broker_needs_its_envelope_found_first() -> None:
 
 
 def test_a_letter_nothing_is_known_of_keeps_one_id_however_often_it_is_rotated() -> None:
-    letter = replace(make_delivery(message_id=None), source=Source.ELSEWHERE)
+    letter = make_delivery(message_id=None, source=Source.ELSEWHERE, headers={"attempts": 3})
     once = rotated_copy(letter)
+    assert once.headers == {"attempts": 3}
     twice = rotated_copy(as_delivered(once, Source.ELSEWHERE))
     assert once.message_id
     assert twice == once

@@ -144,9 +144,10 @@ def test_a_provider_code_is_filtered(raw: str | None, shown: str | None) -> None
 def test_a_failure_without_a_reason_never_promises_that_a_retry_is_safe(
     status: Status, code: str
 ) -> None:
-    body = json.loads(event_body(make_event(status)))
-    assert body["code"] == code
-    assert body["error"]["retryable"] is False
+    for without_reason in (None, Code.LINK_ERASED):
+        body = json.loads(event_body(replace(make_event(status), code=without_reason)))
+        assert body["code"] == code
+        assert body["error"]["retryable"] is False
 
 
 def test_a_cancellation_tells_the_state_of_its_payment() -> None:

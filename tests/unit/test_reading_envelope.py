@@ -18,10 +18,10 @@ from tests.builders import (
     make_envelope,
     payment_body,
 )
-from worker.contract.envelope import envelope_headers, request_id_of
+from worker.contract.envelope import envelope_headers
 from worker.contract.reading import read, read_broker_letter
 from worker.contract.times import exact_time_text, read_time, time_text
-from worker.identity import identity_of, is_refusal, operation_id_of
+from worker.identity import identity_of, is_refusal, operation_id_of, request_id_of
 from worker.model import (
     Cancellation,
     Delivery,

@@ -125,16 +125,6 @@ def envelope_headers(
     )
 
 
-def request_id_of(delivery: Delivery) -> str | None:
-    """Return the producer's ``message_id``; a copy whose original had none carries our own id."""
-    if not delivery.message_id:
-        return None
-    is_ours = delivery.source.is_believed and delivery.message_id == delivery.header(
-        headers.PAYMENT_ID
-    )
-    return None if is_ours else delivery.message_id
-
-
 def message_id_for(delivery: Delivery, operation_id: UUID) -> str:
     """Return the ``message_id`` of a copy: as received, or our own id where there was none."""
     return delivery.message_id or str(operation_id)

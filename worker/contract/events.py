@@ -12,9 +12,9 @@ from typing import Final
 
 from worker.codes import MEANINGS, Code, category_of, is_retryable
 from worker.contract import headers
-from worker.contract.envelope import request_id_of
 from worker.contract.stored import from_stored, to_stored
 from worker.contract.times import time_text
+from worker.identity import request_id_of
 from worker.messages import Exchange, OutgoingMessage
 from worker.model import Delivery
 from worker.records import Answer, Event, Status
@@ -129,7 +129,7 @@ def correlation_of(delivery: Delivery) -> str | None:
 
 
 def _code(event: Event) -> Code | None:
-    if event.code is not None or event.status in _POSITIVE:
+    if event.status in _POSITIVE or event.code not in {None, Code.LINK_ERASED}:
         return event.code
     # A failure without a reason is our own defect; it must not promise that a retry is safe.
     return Code.OUTCOME_UNKNOWN if event.status in _IN_DOUBT else Code.INTERNAL_ERROR

@@ -6,13 +6,15 @@ sections 2 and 4.
 
 from typing import Final
 
+from worker.identity import PAYMENT_ID_HEADER
+
 IDEMPOTENCY_KEY: Final = "idempotency-key"
 NOT_AFTER: Final = "not-after"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 
 IDENTITY: Final = "identity"
-PAYMENT_ID: Final = "payment-id"
+PAYMENT_ID: Final = PAYMENT_ID_HEADER
 SEQUENCE: Final = "sequence"
 ATTEMPTS: Final = "attempts"
 FIRST_SEEN: Final = "first-seen"

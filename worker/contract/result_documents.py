@@ -5,13 +5,13 @@ They are open: a subscriber must ignore what it does not know. Names that may gr
 values as examples, because a new enum value would break a subscriber.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from worker.codes import Category, Code
-from worker.contract.faults import FaultCode
+from worker.contract.faults import SENTENCES, FaultCode
 from worker.contract.fields import AMOUNT_PATTERN
 from worker.contract.request_documents import GuidText
 from worker.model import PaymentTarget, PaymentType, RunMode
@@ -21,6 +21,9 @@ from worker.records import State, Status
 def _known(values: list[str]) -> dict[str, Any]:
     """Name the known values of a string that stays open."""
     return {"examples": values}
+
+
+_FAULT_CODES: Final = " ".join(f"{code.value}: {SENTENCES[code]}" for code in FaultCode)
 
 
 class MessageDocument(BaseModel):
@@ -39,7 +42,7 @@ class FieldFaultDocument(BaseModel):
 
     field: str = Field(description="Field, header or property the fault is about.")
     code: str = Field(
-        description="Stable code of the fault; open, known values as examples.",
+        description="Stable code of the fault. Open. " + _FAULT_CODES,
         json_schema_extra=_known([code.value for code in FaultCode]),
     )
     message: str = Field(description="What is wrong, in English.")
