@@ -217,8 +217,28 @@ def test_the_unit_runs_as_a_fixed_user_with_secrets_from_files() -> None:
     assert "DynamicUser" not in service
     assert "Environment" not in service
     assert service["StateDirectoryMode"] == ["0700"]
-    assert all(value.startswith("payment_worker_") for value in service["LoadCredential"])
     assert service["RestartPreventExitStatus"] == ["78"]
+
+
+def test_the_unit_brings_the_secrets_that_the_example_settings_need(tmp_path: Path) -> None:
+    """Secrets of the compose file serve: only the names matter here."""
+    subprocess.run([DEPLOY / "compose-secrets", tmp_path / "made"], check=True)  # noqa: S603 - ours
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for value in directives("Service")["LoadCredential"]:
+        name, _, source = value.partition(":")
+        assert Path(source).name == name
+        (credentials / name).write_bytes((tmp_path / "made" / name).read_bytes())
+        (credentials / name).chmod(0o400)
+    loaded = load(
+        today=date(2026, 11, 21),
+        config=DEPLOY / "settings.example.toml",
+        environment={"CREDENTIALS_DIRECTORY": str(credentials)},
+        container_secrets=tmp_path / "none",
+    )
+    state = Path("/var/lib") / directives("Service")["StateDirectory"][0]
+    assert loaded.settings.ledger.path.parent == state
+    assert loaded.settings.heartbeat_file().parent == state
 
 
 def test_the_unit_waits_for_a_readiness_message_only_if_one_is_sent() -> None:
