@@ -34,6 +34,15 @@ class Replayed(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """Who replays, in which run, and why: kept in the audit and on the replayed copy."""
+
+    actor: str
+    run: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayReport:
     """What a walk did: ``rotated`` letters kept, ``stale`` ones removed as overtaken."""
 
@@ -52,7 +61,7 @@ class DeadLetters:
         self._queue = queue
         self._publisher = publisher
 
-    async def replay(self, operation_id: UUID, *, actor: str, run: str) -> ReplayReport:
+    async def replay(self, operation_id: UUID, act: Act) -> ReplayReport:
         """Walk the queue once round and replay the letter of one operation.
 
         Running it again after a crash is safe: an operation is reopened once per opening, and the
@@ -63,13 +72,13 @@ class DeadLetters:
             letter = await self._queue.take()
             if letter is None:
                 break
-            report = await self._handle(letter, operation_id, report, actor, run)
+            report = await self._handle(letter, operation_id, report, act)
             if report.result is Replayed.NOT_CONFIRMED:
                 break
         return report
 
     async def _handle(
-        self, letter: LetterInHand, wanted: UUID, report: ReplayReport, actor: str, run: str
+        self, letter: LetterInHand, wanted: UUID, report: ReplayReport, act: Act
     ) -> ReplayReport:
         if letter.delivery.header("payment-id") != str(wanted):
             return await self._rotate(letter, report)
@@ -81,9 +90,9 @@ class DeadLetters:
             # A second copy of the letter just replayed: a crashed walk left it.
             await letter.acknowledge()
             return replace(report, stale=report.stale + 1)
-        match await self._ledger.reopen(wanted, actor=actor, run=run):
+        match await self._ledger.reopen(wanted, actor=act.actor, run=act.run, reason=act.reason):
             case Reopened(sequence=sequence):
-                return await self._replay(letter, sequence, report, actor, run)
+                return await self._replay(letter, sequence, report, act)
             case NotReopened(reason=reason):
                 refused = replace(report, result=Replayed.NOT_REOPENED, reason=reason)
                 return await self._rotate(letter, refused)
@@ -91,14 +100,14 @@ class DeadLetters:
                 assert_never(other)
 
     async def _replay(
-        self, letter: LetterInHand, sequence: int, report: ReplayReport, actor: str, run: str
+        self, letter: LetterInHand, sequence: int, report: ReplayReport, act: Act
     ) -> ReplayReport:
         copy = replay_copy(
             letter.delivery,
             sequence=sequence,
             replay_count=_number(letter.delivery, "replay-count") + 1,
-            replay_run=run,
-            replayed_by=actor,
+            replay_run=act.run,
+            replayed_by=act.actor,
         )
         if not await self._moved(letter, copy):
             return replace(report, result=Replayed.NOT_CONFIRMED, reason="replay not confirmed")

@@ -80,10 +80,17 @@ class Ledger:
 
         return await self._store.transact(needs, apply)
 
-    async def reopen(self, operation_id: UUID, *, actor: str, run: str) -> Reopened | NotReopened:
+    async def reopen(
+        self, operation_id: UUID, *, actor: str, run: str, reason: str
+    ) -> Reopened | NotReopened:
         """Open a failed operation again for a replay; audited."""
         apply = partial(
-            reopen, operation_id=operation_id, actor=actor, run=run, now=self._clock.now()
+            reopen,
+            operation_id=operation_id,
+            actor=actor,
+            run=run,
+            reason=reason,
+            now=self._clock.now(),
         )
         return await self._store.transact(Needs((operation_id,)), apply)
 

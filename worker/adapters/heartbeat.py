@@ -17,9 +17,9 @@ STALE_AFTER = 30.0
 """Seconds after which a missing beat means a stuck process."""
 
 
-def beat(path: Path, at: datetime, *, oldest_in_flight: float) -> None:
-    """Write a beat atomically; ``oldest_in_flight`` in seconds. Raises ``OSError``."""
-    text = json.dumps({"at": at.isoformat(), "oldest_in_flight_seconds": oldest_in_flight})
+def beat(path: Path, at: datetime) -> None:
+    """Write a beat atomically. Raises ``OSError``."""
+    text = json.dumps({"at": at.isoformat()})
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.write_text(text, encoding="utf-8")
     fresh.replace(path)

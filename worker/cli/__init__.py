@@ -6,14 +6,29 @@ from typing import Annotated
 import typer
 
 from worker import __version__
-from worker.cli import config, schemas
+from worker.cli import (
+    config,
+    dead_letters,
+    healthcheck,
+    ledger,
+    run,
+    schemas,
+    simulate,
+    topology,
+)
 from worker.cli.context import ConfigOption, FormatOption, JsonOption, Options
 from worker.cli.exit_codes import exit_code_table
 from worker.cli.output import Format
 
 REGISTRATIONS: tuple[Callable[[typer.Typer], None], ...] = (
+    run.register,
+    dead_letters.register,
     config.register,
+    topology.register,
+    ledger.register,
     schemas.register,
+    simulate.register,
+    healthcheck.register,
 )
 """Each command module adds its commands; a new module is one more line here."""
 

@@ -27,7 +27,7 @@ _MEANINGS = {
     ExitCode.OK: "every outcome good",
     ExitCode.FAILED: "failed",
     ExitCode.CANCELLED: "cancelled at a prompt, or stopped",
-    ExitCode.PARTIAL: "some good, some not; or warnings with --strict",
+    ExitCode.PARTIAL: "some good and some not, or warnings with --strict",
     ExitCode.NOTHING_MATCHED: "nothing matched, with --fail-if-empty",
     ExitCode.USAGE: "wrong use of the command line",
     ExitCode.UNREACHABLE: "broker or ledger unreachable",

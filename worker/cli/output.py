@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO, assert_never
 from uuid import UUID
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -203,7 +204,9 @@ def _console(stream: TextIO, *, has_colour: bool) -> Console:
 
 
 def _drawn(columns: Sequence[str], rows: Iterable[Row], title: str) -> Table:
-    table = Table(title=escape(title) or None, title_justify="left", header_style="bold")
+    table = Table(
+        title=escape(title) or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD
+    )
     for name in columns:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:

@@ -28,7 +28,7 @@ class NotReopened:
 
 
 def reopen(
-    view: View, operation_id: UUID, *, actor: str, run: str, now: datetime
+    view: View, operation_id: UUID, *, actor: str, run: str, reason: str, now: datetime
 ) -> Change[Reopened | NotReopened]:
     """Open a failed operation again, only where no attempt was applied or may have been.
 
@@ -64,7 +64,7 @@ def reopen(
         actor=actor,
         action="reopen",
         operation_id=operation_id,
-        detail=f"run {run}, sequence {opened.sequence}, was {record.state} {record.code or ''}",
+        detail=f"run {run}, sequence {opened.sequence}, was {record.state} {record.code}: {reason}",
     )
     return Change(result=Reopened(opened.sequence), records=(opened,), audit=(audit,))
 

@@ -35,14 +35,17 @@ ALLOWED = frozenset(
         "service.version",
         "labels.account",
         "labels.age",
+        "labels.announced",
         "labels.attempt",
         "labels.breaker",
         "labels.count",
         "labels.dead_lettered",
         "labels.deployment",
+        "labels.doubted",
         "labels.environment",
         "labels.file",
         "labels.host",
+        "labels.in_flight",
         "labels.livemode",
         "labels.livemode_forced",
         "labels.message_id",
@@ -67,6 +70,8 @@ ALLOWED = frozenset(
         "labels.tries",
         "labels.unclaimed",
         "labels.unknown_properties",
+        "labels.unsent",
+        "labels.version",
     }
 )
 """Names that may carry a value: operations 5.5 and the facts of a delivery's story."""

@@ -1,0 +1,320 @@
+"""The composition root: builds the worker, starts it in order, stops it in order."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from typing_extensions import override
+
+from worker import __version__
+from worker.adapters.connection import (
+    CLIENT_ERRORS,
+    BrokerTroubleError,
+    OnTrouble,
+    close_quietly,
+    connect_patiently,
+)
+from worker.adapters.consumer import AmqpConsumer
+from worker.adapters.encryption import Vault
+from worker.adapters.http import HttpTransport
+from worker.adapters.probes import ProbeServer
+from worker.adapters.publisher import AmqpPublisher
+from worker.adapters.store_sqlite import SqliteStore
+from worker.adapters.topology import Finding, declare, verify
+from worker.announcer import Announcer
+from worker.caller import Caller
+from worker.ledger import Ledger
+from worker.messages import Handled
+from worker.model import Delivery
+from worker.permits import AccountPermits
+from worker.ports import Clock, Publisher, StoreUnavailableError
+from worker.processor import Processor
+from worker.providers import PROVIDERS
+from worker.pulse import Pulse
+from worker.replies import Replies
+from worker.settings import Settings
+from worker.sweeper import INTERVAL as SWEEP_SECONDS
+from worker.sweeper import Sweeper
+from worker.telemetry import Telemetry
+from worker.topology import Topology
+
+_PROBE_SECONDS = 1.0
+
+
+class StartRefusedError(Exception):
+    """The broker is not as it must be; ``findings`` name what is missing or different."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__(findings)
+        self.findings = findings
+
+    @override
+    def __str__(self) -> str:
+        return "; ".join(f"{each.name}: {each.verdict} {each.reason}" for each in self.findings)
+
+
+class LedgerFailedError(Exception):
+    """The ledger cannot be trusted any more: whether its last writes are durable is not known."""
+
+
+class Worker:
+    """One worker process: consumes until it is told to stop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        telemetry: Telemetry,
+        registry: CollectorRegistry,
+        clock: Clock,
+        trusted_certificates: Path | None = None,
+    ) -> None:
+        self._settings = settings
+        self._rules = settings.rules()
+        self._telemetry = telemetry
+        self._registry = registry
+        self._clock = clock
+        self._trusted_certificates = trusted_certificates
+        self._topology = topology_of(settings)
+
+    async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
+        """Start, consume until ``stop``, drain until done or ``hurry``, and close.
+
+        Raises ``LedgerError`` and ``StartRefusedError`` before anything is consumed, and
+        ``LedgerFailedError`` when the ledger gives up for good.
+        """
+        async with AsyncExitStack() as stack:
+            store = await SqliteStore.open(
+                self._settings.ledger.path,
+                vault=Vault(self._settings.ledger_keys()),
+                clock=self._clock,
+                least_free=self._settings.ledger.minimum_free_mib * 2**20,
+            )
+            stack.push_async_callback(store.close)
+            pulse = Pulse(
+                file=self._settings.heartbeat_file(), telemetry=self._telemetry, clock=self._clock
+            )
+            await stack.enter_async_context(self._probes(pulse))
+            await stack.enter_async_context(pulse.beating())
+            if not await self._unless_stopped(self._prepare_broker(), stop):
+                return
+            transport = await stack.enter_async_context(
+                HttpTransport(clock=self._clock, ca_file=self._trusted_certificates)
+            )
+            publisher = await stack.enter_async_context(
+                AmqpPublisher(
+                    self._settings.broker_address("publish"),
+                    self._topology,
+                    clock=self._clock,
+                    on_trouble=self._trouble("publish"),
+                    on_publication=self._telemetry.published,
+                    seconds=self._rules.publish_seconds,
+                )
+            )
+            ledger = Ledger(store=store, rules=self._rules, clock=self._clock)
+            announcer = Announcer(
+                publisher=publisher, source=f"/payment-worker/{self._settings.deployment}"
+            )
+            consumer = self._consumer(ledger, announcer, publisher, transport)
+            pulse.watch(consumer=consumer, publisher=publisher)
+            sweeping = asyncio.create_task(
+                self._sweep(Sweeper(ledger=ledger, announcer=announcer)), name="sweeper"
+            )
+            stack.push_async_callback(_end, sweeping)
+            consumer.start()
+            try:
+                await self._until(stop, store.failed)
+            finally:
+                # Before the publisher closes: what is in flight still has answers to send, and
+                # acknowledgements flow on the consumer's own connection until the last of them.
+                self._telemetry.noted("Stopping", "worker.stopping", in_flight=consumer.in_flight)
+                await self._drain(consumer, hurry)
+            if store.failed.is_set():
+                raise LedgerFailedError
+
+    async def _prepare_broker(self) -> None:
+        """Declare or look at every object, however long the broker takes to be there."""
+        while True:
+            connection = await connect_patiently(
+                self._settings.broker_address("operate"),
+                role="setup",
+                clock=self._clock,
+                on_trouble=self._trouble("setup"),
+            )
+            try:
+                if self._settings.topology.declare:
+                    await declare(connection, self._topology)
+                faults = [
+                    each for each in await verify(connection, self._topology) if each.is_fault
+                ]
+                if faults:
+                    raise StartRefusedError(faults)
+            except (BrokerTroubleError, *CLIENT_ERRORS) as error:
+                self._telemetry.disconnected("setup", type(error).__name__, retry_in=_PROBE_SECONDS)
+                await self._clock.sleep(_PROBE_SECONDS)
+            else:
+                return
+            finally:
+                await close_quietly(connection)
+
+    def _consumer(
+        self,
+        ledger: Ledger,
+        announcer: Announcer,
+        publisher: AmqpPublisher,
+        transport: HttpTransport,
+    ) -> AmqpConsumer:
+        processor = self._processor(ledger, announcer, publisher, transport)
+
+        async def handle(delivery: Delivery) -> Handled:
+            self._telemetry.taken()
+            started = self._clock.monotonic()
+            try:
+                return await processor.handle(delivery)
+            except Exception as error:
+                self._telemetry.given_up(error, self._clock.monotonic() - started)
+                raise
+
+        async def until_usable() -> None:
+            await ledger.ping()
+            while not publisher.is_ready:
+                await self._clock.sleep(_PROBE_SECONDS)
+
+        return AmqpConsumer(
+            self._settings.broker_address("consume"),
+            self._topology,
+            handle,
+            self._telemetry.handled,
+            until_usable=until_usable,
+            clock=self._clock,
+            on_trouble=self._trouble("consume"),
+            prefetch=self._settings.broker.prefetch,
+            concurrency=self._settings.broker.concurrency,
+        )
+
+    def _processor(
+        self,
+        ledger: Ledger,
+        announcer: Announcer,
+        publisher: Publisher,
+        transport: HttpTransport,
+    ) -> Processor:
+        book = self._settings.route_book()
+        return Processor(
+            ledger=ledger,
+            book=book,
+            permits=AccountPermits(
+                {name: account.limits for name, account in book.accounts.items()},
+                clock=self._clock,
+                notify=self._telemetry.breaker_changed,
+            ),
+            caller=Caller(
+                ledger=ledger,
+                providers=PROVIDERS,
+                transport=transport,
+                clock=self._clock,
+                rules=self._rules,
+            ),
+            replies=Replies(
+                announcer=announcer,
+                publisher=publisher,
+                ledger=ledger,
+                clock=self._clock,
+                rules=self._rules,
+                worker_version=__version__,
+            ),
+            clock=self._clock,
+            rules=self._rules,
+        )
+
+    @asynccontextmanager
+    async def _probes(self, pulse: Pulse) -> AsyncIterator[None]:
+        settings = self._settings.probes
+        if not settings.enabled:
+            yield
+            return
+        async with ProbeServer(
+            settings.host,
+            settings.port,
+            is_alive=lambda: pulse.is_alive,
+            readiness=pulse.readiness,
+            registry=self._registry,
+        ) as server:
+            self._telemetry.noted("Probes listen", "probes.started", port=server.port)
+            yield
+
+    async def _sweep(self, sweeper: Sweeper) -> None:
+        """Sweep for ever; a sweep without a ledger is told and tried again."""
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS * (0.5 + self._clock.fraction()))
+            try:
+                swept = await sweeper.sweep()
+            except StoreUnavailableError as error:
+                self._telemetry.warned("The ledger is away", "sweep.failed", error)
+                continue
+            if swept.doubted or swept.unsent or swept.announced or swept.unclaimed:
+                self._telemetry.noted(
+                    "Swept",
+                    "sweep.done",
+                    announced=swept.announced,
+                    unclaimed=swept.unclaimed,
+                    unsent=swept.unsent,
+                    doubted=swept.doubted,
+                )
+
+    async def _drain(self, consumer: AmqpConsumer, hurry: asyncio.Event) -> None:
+        draining = asyncio.create_task(consumer.stop(self._settings.timing.drain_seconds))
+        hurrying = asyncio.create_task(hurry.wait())
+        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            # Told twice: handlers are cancelled now; each still records what it knows.
+            draining.cancel()
+            await asyncio.wait({draining})
+            await consumer.stop(0.0)
+        await _end(hurrying)
+
+    async def _until(self, *events: asyncio.Event) -> None:
+        waiting = [asyncio.create_task(event.wait()) for event in events]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                await _end(task)
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+        """Do this work unless a stop comes first; whether it was done."""
+        working = asyncio.ensure_future(work)
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                working.result()
+                return True
+            return False
+        finally:
+            await _end(working)
+            await _end(stopping)
+
+    def _trouble(self, role: str) -> OnTrouble:
+        def tell(trouble: BrokerTroubleError, delay: float) -> None:
+            self._telemetry.disconnected(role, trouble.reason, retry_in=delay)
+
+        return tell
+
+
+def topology_of(settings: Settings) -> Topology:
+    """The broker's objects as these settings name them."""
+    return Topology(
+        environment=settings.environment,
+        prefix=settings.broker.prefix,
+        subscribers=settings.subscribers(),
+    )
+
+
+async def _end(task: asyncio.Task[object] | asyncio.Future[object]) -> None:
+    """Cancel a task and wait until it has ended; its own failure was seen where it counts."""
+    task.cancel()
+    await asyncio.wait({task})

@@ -1,0 +1,41 @@
+"""Talking to the broker from a command: errors that a person understands."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from worker.adapters.connection import CLIENT_ERRORS, BrokerTroubleError, broker_text
+from worker.adapters.topology import TopologyRefusedError
+from worker.cli.exit_codes import CommandError, ExitCode
+
+Result = TypeVar("Result")
+
+_FIX = "Check the broker.* settings with `payment-worker config explain broker`."
+
+
+def run_with_broker(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's asynchronous part; raises ``CommandError`` for what the broker refuses."""
+    try:
+        return asyncio.run(work)
+    except BrokerTroubleError as trouble:
+        raise _unreachable(trouble.reason) from trouble
+    except TopologyRefusedError as refused:
+        raise CommandError(
+            "topology_refused",
+            f"The broker refuses: {refused}.",
+            exit_code=ExitCode.CONFIGURATION,
+            field=refused.name,
+            fix="See `payment-worker topology verify`.",
+        ) from refused
+    except CLIENT_ERRORS as error:
+        raise _unreachable(broker_text(error)) from error
+
+
+def _unreachable(reason: str) -> CommandError:
+    return CommandError(
+        "broker_unreachable",
+        f"The broker cannot be used: {reason}.",
+        exit_code=ExitCode.UNREACHABLE,
+        field="broker",
+        fix=_FIX,
+    )

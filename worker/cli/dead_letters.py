@@ -1,0 +1,233 @@
+"""``payment-worker dead-letters``: what needs a person, and putting it back to work."""
+
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any, TypeVar, assert_never
+from uuid import UUID
+
+import typer
+
+from worker.adapters.connection import connected
+from worker.adapters.encryption import Vault
+from worker.adapters.letters import AmqpLetterQueue
+from worker.adapters.publisher import AmqpPublisher
+from worker.adapters.store_errors import LedgerError
+from worker.adapters.store_sqlite import SqliteStore
+from worker.app import topology_of
+from worker.cli.actor import operating_system_account
+from worker.cli.broker import run_with_broker
+from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
+from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.ledger import ledger_error
+from worker.codes import MEANINGS
+from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
+from worker.ledger import Ledger
+from worker.ports import StoreUnavailableError
+from worker.records import LetterEntry, Record, State
+
+Result = TypeVar("Result")
+
+_COLUMNS = (
+    "payment_id",
+    "kind",
+    "state",
+    "code",
+    "failed_at",
+    "origin",
+    "company",
+    "order",
+    "amount_cents",
+    "sequence",
+)
+_PAGE = 500
+_POLL_SECONDS = 0.5
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``dead-letters`` commands."""
+    group = typer.Typer(help="List and replay dead letters.", no_args_is_help=True)
+    group.command("list", epilog="Example: payment-worker dead-letters list --limit 20")(_list)
+    group.command(
+        "replay",
+        epilog="Example: payment-worker dead-letters replay 5b1f0c1e-... --reason 'outage over'",
+    )(_replay)
+    app.add_typer(group, name="dead-letters")
+
+
+def _list(
+    typer_context: typer.Context,
+    limit: Annotated[int, typer.Option(help="At most so many, oldest first.", min=1)] = 100,
+    fail_if_empty: Annotated[
+        bool, typer.Option("--fail-if-empty", help="Exit 5 when there is none.")
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    output_format: FormatOption = None,
+) -> ExitCode:
+    """List failed and doubtful operations, oldest first, from the ledger: no queue is touched."""
+    context = context_of(typer_context, config=config, json=json, output_format=output_format)
+    letters = _run(_listed(context, limit))
+    context.output.table(_COLUMNS, [_row(letter) for letter in letters])
+    if not letters:
+        context.output.say("No dead letters.")
+        return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
+    return ExitCode.OK
+
+
+def _replay(
+    typer_context: typer.Context,
+    payment_id: Annotated[UUID, typer.Argument(help="As `dead-letters list` shows it.")],
+    reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for the outcome; 0 does not wait.", min=0.0)
+    ] = 60.0,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    output_format: FormatOption = None,
+) -> ExitCode:
+    """Reopen one payment and put its letter back to work, then report its outcome.
+
+    Only where nothing was applied or may have been. Running it twice pays once.
+    """
+    context = context_of(typer_context, config=config, json=json, output_format=output_format)
+    report, record = _run(_replayed(context, payment_id, reason or "no reason given", wait))
+    return _tell(context, payment_id, report, record)
+
+
+async def _listed(context: CommandContext, limit: int) -> Sequence[LetterEntry]:
+    async with _ledger(context) as ledger:
+        letters: list[LetterEntry] = []
+        after: tuple[datetime, UUID] | None = None
+        while len(letters) < limit:
+            page = await ledger.letters(after=after, limit=min(_PAGE, limit - len(letters)))
+            if not page:
+                break
+            letters.extend(page)
+            after = page[-1].failed_at, page[-1].operation_id
+        return letters
+
+
+async def _replayed(
+    context: CommandContext, operation_id: UUID, reason: str, wait: float
+) -> tuple[ReplayReport, Record | None]:
+    settings = context.loaded().settings
+    topology, address = topology_of(settings), settings.broker_address("operate")
+    act = Act(actor=operating_system_account(), run=f"R-{context.clock.nonce()[:8]}", reason=reason)
+    async with (
+        _ledger(context) as ledger,
+        connected(address, role="dead-letters") as connection,
+        AmqpPublisher(
+            address, topology, clock=context.clock, on_trouble=lambda _trouble, _delay: None
+        ) as publisher,
+    ):
+        queue = await AmqpLetterQueue.open(
+            connection, topology.dead_letter_queue, topology=topology, clock=context.clock
+        )
+        letters = DeadLetters(ledger=ledger, queue=queue, publisher=publisher)
+        report = await letters.replay(operation_id, act)
+        if report.result is not Replayed.REPLAYED:
+            return report, None
+        return report, await _outcome(context, ledger, operation_id, wait)
+
+
+async def _outcome(
+    context: CommandContext, ledger: Ledger, operation_id: UUID, wait: float
+) -> Record | None:
+    """Wait until the reopened operation is decided again; ``None`` when time is up."""
+    ends = context.clock.monotonic() + wait
+    while context.clock.monotonic() < ends:
+        found = await ledger.find(operation_id)
+        if found is not None and not found[0].state.is_open:
+            return found[0]
+        await context.clock.sleep(_POLL_SECONDS)
+    return None
+
+
+@asynccontextmanager
+async def _ledger(context: CommandContext) -> AsyncIterator[Ledger]:
+    settings = context.loaded().settings
+    store = await SqliteStore.open(
+        settings.ledger.path, vault=Vault(settings.ledger_keys()), clock=context.clock
+    )
+    try:
+        yield Ledger(store=store, rules=settings.rules(), clock=context.clock)
+    finally:
+        await store.close()
+
+
+def _run(work: Coroutine[Any, Any, Result]) -> Result:
+    try:
+        return run_with_broker(work)
+    except LedgerError as error:
+        raise ledger_error(error) from error
+    except StoreUnavailableError as error:
+        raise CommandError(
+            "ledger_unavailable",
+            "The ledger cannot be used now.",
+            exit_code=ExitCode.UNREACHABLE,
+            fix="Look at its disk and who holds it, then try again.",
+        ) from error
+
+
+def _tell(
+    context: CommandContext, payment_id: UUID, report: ReplayReport, record: Record | None
+) -> ExitCode:
+    output = context.output
+    outcome = record.state.value if record is not None else None
+    if output.is_json:
+        output.record(
+            {
+                "payment_id": payment_id,
+                "result": report.result,
+                "sequence": report.sequence,
+                "reason": report.reason,
+                "outcome": outcome,
+                "code": record.code if record is not None else None,
+                "rotated": report.rotated,
+                "stale": report.stale,
+            }
+        )
+    match report.result:
+        case Replayed.REPLAYED if record is not None:
+            output.success(f"Replayed as sequence {report.sequence}: {_described(record)}.")
+            return ExitCode.OK if record.state is State.SUCCEEDED else ExitCode.FAILED
+        case Replayed.REPLAYED:
+            output.success(f"Replayed as sequence {report.sequence}; not decided yet.")
+            return ExitCode.OK
+        case Replayed.NOT_REOPENED:
+            output.warn(f"Not replayed: {report.reason}.")
+        case Replayed.NOT_FOUND:
+            output.warn(
+                "No letter of this payment is in the queue.",
+                fix="See `payment-worker dead-letters list`; it may have been replayed already.",
+            )
+        case Replayed.NOT_CONFIRMED:
+            output.warn(
+                f"Stopped: {report.reason}. The letter is still in the queue.",
+                fix="Run the same command again once the broker confirms; nothing is paid twice.",
+            )
+        case other:
+            assert_never(other)
+    return ExitCode.FAILED
+
+
+def _described(record: Record) -> str:
+    if record.code is None:
+        return record.state.value
+    return f"{record.state.value}, {record.code}: {MEANINGS[record.code].en}"
+
+
+def _row(letter: LetterEntry) -> dict[str, object]:
+    return {
+        "payment_id": letter.operation_id,
+        "kind": letter.kind,
+        "state": letter.state,
+        "code": letter.code,
+        "failed_at": letter.failed_at,
+        "origin": letter.origin,
+        "company": letter.facts.id_societe,
+        "order": letter.facts.id_commande,
+        "amount_cents": letter.facts.amount,
+        "sequence": letter.sequence,
+    }

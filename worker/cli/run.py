@@ -1,0 +1,79 @@
+"""``payment-worker run``: the worker itself, until it is told to stop."""
+
+import asyncio
+import signal
+
+import typer
+from prometheus_client import CollectorRegistry
+
+from worker import __version__
+from worker.adapters.store_errors import LedgerError
+from worker.app import LedgerFailedError, StartRefusedError, Worker
+from worker.cli.context import CommandContext, ConfigOption, context_of
+from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.ledger import ledger_error
+from worker.settings import Loaded
+from worker.telemetry import LineWriter, Telemetry, configure_logging
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``run`` command."""
+    app.command("run", epilog="Example: payment-worker run --config settings.toml")(_run)
+
+
+def _run(typer_context: typer.Context, config: ConfigOption = None) -> None:
+    """Consume payment requests until SIGTERM or Ctrl-C; a second one stops without draining."""
+    context = context_of(typer_context, config=config)
+    loaded = context.loaded()
+    writer = LineWriter()
+    logger = configure_logging(loaded.settings.log.format, loaded.settings.log.level, writer)
+    registry = CollectorRegistry()
+    telemetry = Telemetry(
+        clock=context.clock,
+        logger=logger,
+        registry=registry,
+        version=__version__,
+        writer=writer,
+    )
+    for warning in loaded.warnings:
+        telemetry.warned(warning.sentence, "settings.warning", setting=warning.name)
+    try:
+        asyncio.run(_serve(context, loaded, telemetry, registry))
+    except LedgerError as error:
+        raise ledger_error(error) from error
+    except StartRefusedError as refused:
+        raise CommandError(
+            "topology",
+            f"The broker is not as it must be: {refused}.",
+            exit_code=ExitCode.CONFIGURATION,
+            fix="See `payment-worker topology verify`; `topology apply` creates what is missing.",
+        ) from refused
+    except LedgerFailedError as failed:
+        raise CommandError(
+            "ledger_failed",
+            "The ledger could not be written and the process ends; nothing was acknowledged.",
+            exit_code=ExitCode.FAILED,
+            fix="Look at the disk, then start it again.",
+        ) from failed
+
+
+async def _serve(
+    context: CommandContext, loaded: Loaded, telemetry: Telemetry, registry: CollectorRegistry
+) -> None:
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+    worker = Worker(loaded.settings, telemetry=telemetry, registry=registry, clock=context.clock)
+    telemetry.noted(
+        "Starting",
+        "worker.starting",
+        environment=loaded.settings.environment,
+        version=__version__,
+    )
+    await worker.run(stop, hurry)
+    telemetry.noted("Stopped", "worker.stopped")

@@ -1,0 +1,94 @@
+"""The worker's pulse: a loop that ticks, tells that it ticks, and notes what is connected."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from worker.adapters.consumer import AmqpConsumer
+from worker.adapters.heartbeat import INTERVAL, STALE_AFTER, beat, remove
+from worker.adapters.publisher import AmqpPublisher
+from worker.ports import Clock
+from worker.telemetry import Telemetry
+
+_TICK_SECONDS = 1.0
+
+
+class Pulse:
+    """Liveness and readiness of one worker, from what its parts say of themselves."""
+
+    def __init__(self, *, file: Path, telemetry: Telemetry, clock: Clock) -> None:
+        self._file = file
+        self._telemetry = telemetry
+        self._clock = clock
+        self._consumer: AmqpConsumer | None = None
+        self._publisher: AmqpPublisher | None = None
+        self._connected: dict[str, bool] = {"consume": False, "publish": False}
+        self._last_tick = clock.monotonic()
+        self._last_beat = -INTERVAL
+        self._is_file_told = False
+
+    def watch(self, *, consumer: AmqpConsumer, publisher: AmqpPublisher) -> None:
+        """Look at these parts from now on."""
+        self._consumer = consumer
+        self._publisher = publisher
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the event loop ticks: nothing else is mended by a restart."""
+        return self._clock.monotonic() - self._last_tick < STALE_AFTER
+
+    def readiness(self) -> Mapping[str, str | bool]:
+        """What must hold for a worker to take payments; a text says why something does not."""
+        if self._consumer is None or self._publisher is None:
+            return {"started": "waiting for the broker"}
+        pauses = ", ".join(sorted(self._consumer.pauses))
+        return {
+            "started": True,
+            "consuming": self._consumer.is_consuming
+            or (f"paused: {pauses}" if pauses else "no consumer registered"),
+            "publishing": self._publisher.is_ready or "not connected",
+        }
+
+    @asynccontextmanager
+    async def beating(self) -> AsyncIterator[None]:
+        """Tick until the end of this context, then take the heartbeat file away."""
+        ticking = asyncio.create_task(self._tick_on(), name="pulse")
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await asyncio.wait({ticking})
+            remove(self._file)
+
+    async def _tick_on(self) -> None:
+        while True:
+            self._tick()
+            await self._clock.sleep(_TICK_SECONDS)
+
+    def _tick(self) -> None:
+        now = self._clock.monotonic()
+        self._last_tick = now
+        if self._consumer is not None and self._publisher is not None:
+            self._note("consume", connected=self._consumer.is_consuming)
+            self._note("publish", connected=self._publisher.is_ready)
+            if self._consumer.is_consuming or self._consumer.pauses:
+                self._telemetry.ticked()
+        if now - self._last_beat >= INTERVAL:
+            self._last_beat = now
+            self._beat()
+
+    def _note(self, role: str, *, connected: bool) -> None:
+        if connected and not self._connected[role]:
+            self._telemetry.connected(role)
+        self._connected[role] = connected
+
+    def _beat(self) -> None:
+        try:
+            beat(self._file, self._clock.now())
+        except OSError as error:
+            if not self._is_file_told:
+                self._telemetry.warned("No heartbeat can be written", "heartbeat.failed", error)
+            self._is_file_told = True
+        else:
+            self._is_file_told = False
