@@ -7,16 +7,18 @@ any other is put back at the end, and each is acknowledged only after its copy i
 crash leaves a duplicate, never a gap (rabbitmq, "Replay").
 """
 
+import json
 from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 from typing import assert_never
 from uuid import UUID
 
 from worker.contract.copies import replay_copy, rotated_copy
+from worker.contract.reading import read_broker_letter
 from worker.ledger import Ledger
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.messages import OutgoingMessage, Publication
-from worker.model import Delivery
+from worker.model import Delivery, Envelope
 from worker.ports import LetterInHand, LetterQueue, Publisher
 from worker.records import Record
 
@@ -114,7 +116,9 @@ class DeadLetters:
         return replace(report, result=Replayed.REPLAYED, sequence=sequence)
 
     async def _rotate(self, letter: LetterInHand, report: ReplayReport) -> ReplayReport:
-        if not await self._moved(letter, rotated_copy(letter.delivery)):
+        if not await self._moved(
+            letter, rotated_copy(letter.delivery, envelope=_broker_envelope(letter.delivery))
+        ):
             return replace(report, result=Replayed.NOT_CONFIRMED, reason="rotation not confirmed")
         return replace(report, rotated=report.rotated + 1)
 
@@ -125,6 +129,26 @@ class DeadLetters:
             return True
         await letter.give_back()
         return False
+
+
+def _broker_envelope(letter: Delivery) -> Envelope | None:
+    """What a letter the broker made says of itself, before its death headers are stripped.
+
+    ``None`` for a letter of ours, which carries its own headers.
+    """
+    if letter.header("payment-id") is not None:
+        return None
+    key = letter.header("origin-routing-key") or _first_routing_key(letter.header("x-death"))
+    return read_broker_letter(letter, origin_routing_key=key).envelope
+
+
+def _first_routing_key(deaths: str | None) -> str:
+    """Routing key a dead-lettered message was first published under, from ``x-death`` as JSON."""
+    try:
+        entries = json.loads(deaths or "[]")
+        return str(entries[-1]["routing-keys"][0])
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _sequence_of(letter: Delivery) -> int:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from worker.identity import request_id_of
 from worker.lifecycle.decide import Reason, answered
 from worker.lifecycle.table import Move, after
 from worker.lifecycle.wishes import Claim, Decided
@@ -29,7 +30,7 @@ def fresh_record(wish: Claim, now: datetime) -> Record:
         created_at=now,
         updated_at=now,
         not_after=envelope.not_after,
-        message_id=delivery.message_id,
+        message_id=request_id_of(delivery),
         correlation_id=delivery.correlation_id,
         traceparent=delivery.header("traceparent"),
         live=wish.plan.live,

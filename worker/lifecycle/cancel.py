@@ -6,6 +6,8 @@ from typing import assert_never
 from uuid import UUID
 
 from worker.codes import Code
+from worker.identity import operation_id_of, refusal_identity, request_id_of
+from worker.lifecycle.births import decided_at_birth
 from worker.lifecycle.claim import closed_without_success, expired_entry
 from worker.lifecycle.decide import Reason, decided, moved
 from worker.lifecycle.limits import (
@@ -17,7 +19,7 @@ from worker.lifecycle.limits import (
 from worker.lifecycle.settle import cancelled
 from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided, Held, Waiting, Won, held, stored_answer
-from worker.model import CancelRequest, Delivery, Envelope, Facts, Refusal, Route
+from worker.model import CancelRequest, Delivery, Envelope, Facts, Identity, Refusal, Route
 from worker.ports import View
 from worker.records import Change, Kind, Needs, Record, State, Tombstone
 from worker.retry import CANCELLATION_WAITS
@@ -38,9 +40,20 @@ class CancelWish:
     delivery: Delivery
 
     @property
+    def mismatch_identity(self) -> Identity:
+        """Identity of the refusal that another payment under the same key would get."""
+        return refusal_identity(self.envelope.identity, str(self.request.payment_id))
+
+    @property
     def needs(self) -> Needs:
-        """Rows to load: the cancellation's own and the payment's."""
-        return Needs((self.envelope.operation_id, self.request.payment_id))
+        """Rows to load: the cancellation's own, its possible mismatch refusal, the payment's."""
+        return Needs(
+            (
+                self.envelope.operation_id,
+                operation_id_of(self.mismatch_identity),
+                self.request.payment_id,
+            )
+        )
 
 
 def claim_cancellation(
@@ -54,6 +67,10 @@ def claim_cancellation(
     record = view.record(wish.envelope.operation_id)
     if record is None:
         return _decide(view, wish, _fresh(wish, now), rules, now)
+    if record.kind is not Kind.CANCELLATION:
+        return Change(result=stored_answer(view, record))
+    if record.payment_id != wish.request.payment_id:
+        return _mismatch(view, wish, now)
     match record.state:
         case State.CALLING:
             return _calling(view, wish, record, rules, now)
@@ -173,6 +190,30 @@ def _payment_unknown(
     return replace(_refused(record, Code.PAYMENT_UNKNOWN, now, None), tombstones=(tombstone,))
 
 
+def _mismatch(view: View, wish: CancelWish, now: datetime) -> Change[CancelClaimed]:
+    """Refuse one key for two payments: the first cancellation's answer is not this one's (I7)."""
+    own_id = operation_id_of(wish.mismatch_identity)
+    known = view.record(own_id)
+    if known is not None:
+        return Change(result=stored_answer(view, known))
+    refusal = replace(
+        _fresh(wish, now),
+        operation_id=own_id,
+        identity=wish.mismatch_identity,
+        kind=Kind.REFUSAL,
+        sequence=1,
+    )
+    change = decided_at_birth(
+        refusal,
+        Move.FAIL,
+        now,
+        Reason(code=Code.IDEMPOTENCY_MISMATCH),
+        conflicts_with=wish.envelope.operation_id,
+        cancels=True,
+    )
+    return Change(result=change.result, records=change.records, answers=change.answers)
+
+
 def _refused(
     record: Record, code: Code, now: datetime, payment: Record | None
 ) -> Change[CancelClaimed]:
@@ -197,7 +238,7 @@ def _fresh(wish: CancelWish, now: datetime) -> Record:
         created_at=now,
         updated_at=now,
         not_after=envelope.not_after,
-        message_id=delivery.message_id,
+        message_id=request_id_of(delivery),
         correlation_id=delivery.correlation_id,
         traceparent=delivery.header("traceparent"),
     )

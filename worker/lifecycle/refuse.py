@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import assert_never
 
 from worker.codes import Code
+from worker.identity import request_id_of
 from worker.lifecycle.births import decided_at_birth
 from worker.lifecycle.claim import closed_without_success, expired_entry
 from worker.lifecycle.decide import Reason
@@ -71,7 +72,7 @@ def _fresh(message: Unreadable, delivery: Delivery, now: datetime) -> Record:
         created_at=now,
         updated_at=now,
         not_after=envelope.not_after,
-        message_id=delivery.message_id,
+        message_id=request_id_of(delivery),
         correlation_id=delivery.correlation_id,
         traceparent=delivery.header("traceparent"),
     )
