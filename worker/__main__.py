@@ -67,6 +67,7 @@ def _of_settings(error: SettingsError) -> list[CommandError]:
             "configuration",
             f"{fault.sentence} ({fault.source}, {fault.check})",
             field=fault.name,
+            fix=fault.fix,
             exit_code=ExitCode.CONFIGURATION,
         )
         for fault in error.faults

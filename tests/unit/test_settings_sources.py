@@ -66,7 +66,8 @@ def test_the_file_is_found_by_option_variable_or_not_at_all(tmp_path: Path) -> N
     named["PAYMENT_WORKER_CONFIG"] = str(tmp_path / "missing.toml")
     with pytest.raises(SettingsError) as caught:
         load(today=TODAY, environment=named, container_secrets=NOWHERE)
-    fault = next(each for each in caught.value.faults if each.name == "config")
+    (fault,) = caught.value.faults  # and not everything that the file may have held
+    assert fault.name == "config"
     assert fault.source == str(tmp_path / "missing.toml")
     assert "No such file" in fault.sentence
 

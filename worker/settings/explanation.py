@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from worker.settings.catalogue import ANY_NAME, ANY_PLACE, Entry, Path, dotted, written
+from worker.settings.layers import DELIMITER, PREFIX
 from worker.settings.loading import CATALOGUE, Loaded
-from worker.settings.sources import DELIMITER, PREFIX
 
 _PERSONAL = frozenset({"phone_number"})
 

@@ -13,13 +13,15 @@ from worker.settings.catalogue import Catalogue, Path
 class SettingsFault:
     """One fault or warning: the setting, where its value came from, and a sentence.
 
-    ``check`` is the id of the doctor's check it belongs to, ``CFG001`` and so on.
+    ``check`` is the id of the doctor's check it belongs to, ``CFG001`` and so on; ``fix`` says
+    what to do where the sentence does not.
     """
 
     name: str
     source: str
     sentence: str
     check: str = "CFG001"
+    fix: str | None = None
 
     @override
     def __str__(self) -> str:

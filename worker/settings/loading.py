@@ -15,8 +15,13 @@ from worker.rules import BrokerAddress
 from worker.settings.catalogue import Catalogue, Path, dotted
 from worker.settings.checks import findings_of
 from worker.settings.faults import Finding, SettingsError, SettingsFault, path_of, sentence_of
+from worker.settings.layers import variable_of
 from worker.settings.root import Role, Settings
-from worker.settings.sources import CONTAINER_SECRETS, Sources, read_sources
+from worker.settings.sources import (
+    CONTAINER_SECRETS,
+    Sources,
+    read_sources,
+)
 
 CATALOGUE = Catalogue(Settings)
 """Every setting there is."""
@@ -86,8 +91,11 @@ def load_broker(
     )
     tree, faults = sources.merged()
     settings, errors = _validated(tree)
-    wanted = [error for error in errors if error["type"] != "missing" or _is_broker(error)]
-    faults += [_fault(error, sources) for error in wanted]
+    faults += [
+        _fault(error, sources)
+        for error in _heard(errors, sources)
+        if error["type"] != "missing" or _is_broker(error)
+    ]
     if settings is None or faults:
         raise SettingsError(_ordered(faults))
     return settings.broker_address(role), settings.broker.prefix
@@ -97,11 +105,13 @@ def assess(sources: Sources, today: date) -> Loaded:
     """Validate merged sources and check them as a whole; raises ``SettingsError``."""
     tree, faults = sources.merged()
     settings, errors = _validated(tree)
-    faults += [_fault(error, sources) for error in errors]
+    faults += [_fault(error, sources) for error in _heard(errors, sources)]
     unsound = {path_of(error) for error in errors}
     findings = [
         finding
-        for finding in (findings_of(settings, today) if settings is not None else ())
+        for finding in (
+            findings_of(settings, today) if settings and not sources.is_file_lost else ()
+        )
         if not _rests_on(finding, unsound)
     ]
     faults += [_found(each, sources) for each in findings if not each.is_warning]
@@ -184,11 +194,25 @@ def _is_table_missing(error: ErrorDetails) -> bool:
     return error["type"] == "missing" and path_of(error) in _MANDATORY_TABLES
 
 
+def _heard(errors: list[ErrorDetails], sources: Sources) -> list[ErrorDetails]:
+    """The errors worth telling: where the file could not be read, all that it holds is missing."""
+    if not sources.is_file_lost:
+        return errors
+    return [error for error in errors if error["type"] != "missing"]
+
+
 def _fault(error: ErrorDetails, sources: Sources) -> SettingsFault:
     path = path_of(error)
     check = "CFG002" if error["type"] == "extra_forbidden" else "CFG001"
-    source = "not set" if error["type"] == "missing" else sources.source_of(path)
-    return SettingsFault(dotted(path), source, sentence_of(error, CATALOGUE), check)
+    sentence = sentence_of(error, CATALOGUE)
+    if error["type"] != "missing":
+        return SettingsFault(dotted(path), sources.source_of(path), sentence, check)
+    entry, variable = CATALOGUE.entry(path), variable_of(path)
+    if entry is not None and entry.is_secret:
+        fix = f"Put it into a secret file named {variable.lower()}, or into {variable}."
+    else:
+        fix = f"Set {dotted(path)} in the settings file."
+    return SettingsFault(dotted(path), "not set", sentence, check, fix)
 
 
 def _found(finding: Finding, sources: Sources) -> SettingsFault:

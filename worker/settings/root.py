@@ -16,6 +16,7 @@ from typing_extensions import override
 from worker.model import Environment, Origin, PaymentTarget, PaymentType, ProviderKind, Secret
 from worker.rules import BrokerAddress, RouteBook, Rules, Subscriber
 from worker.settings.accounts import AccountSettings
+from worker.settings.layers import DELIMITER, PREFIX
 from worker.settings.sections import (
     Broker,
     ForceLiveLeave,
@@ -27,7 +28,6 @@ from worker.settings.sections import (
     Timing,
     Topology,
 )
-from worker.settings.sources import DELIMITER, PREFIX
 from worker.settings.values import AS_LIST, Name
 
 Role = Literal["consume", "publish", "operate"]
