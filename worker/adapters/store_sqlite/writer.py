@@ -12,63 +12,28 @@ not write, so trying again on the same handle would report as durable what is no
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Generic, Protocol, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from worker.adapters.store_rows.values import Scalar
 from worker.adapters.store_sqlite.files import primary_code
+from worker.adapters.store_sqlite.jobs import Job, Settle, Waiting, Work
 from worker.ports import Clock, StoreUnavailableError
 
 Result = TypeVar("Result")
-Work = Callable[[sqlite3.Connection], Result]
-Settle = Callable[[], None]
 
 LARGEST_BATCH = 500  # bounds how long the first of a batch waits for the last
 _CLOSED = "the ledger is closed"
 _FAILED = "the ledger failed; this process must end"
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
-_OWN_FAULTS = (
-    sqlite3.DataError,
-    sqlite3.IntegrityError,
-    sqlite3.InterfaceError,
-    sqlite3.NotSupportedError,
-    sqlite3.ProgrammingError,
-)
 _MARK = (
     "UPDATE answers SET event_confirmed = max(event_confirmed, ?),"
     " letter_confirmed = max(letter_confirmed, ?) WHERE event_id = ?"
 )
-
-
-class _Waiting(Protocol):
-    def run(self, connection: sqlite3.Connection) -> Settle: ...
-
-    def reject(self, error: Exception) -> Settle: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Job(Generic[Result]):
-    """One caller's work; running it yields what to tell the caller once it is durable."""
-
-    work: Work[Result]
-    future: asyncio.Future[Result]
-
-    def run(self, connection: sqlite3.Connection) -> Settle:
-        try:
-            result = self.work(connection)
-        except Exception as error:
-            concerns_all = isinstance(error, sqlite3.Error) and not isinstance(error, _OWN_FAULTS)
-            if concerns_all or not connection.in_transaction:
-                raise
-            return self.reject(error)
-        return partial(_resolve, self.future, result)
-
-    def reject(self, error: Exception) -> Settle:
-        return partial(_reject, self.future, error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +70,7 @@ class Writer:
         self._flush_seconds = flush_seconds
         self._busy_tries = busy_tries
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[_Waiting | _Mark | _Stop] = SimpleQueue()
+        self._queue: SimpleQueue[Waiting | _Mark | _Stop] = SimpleQueue()
         self._marks: dict[bytes, tuple[bool, bool]] = {}
         self._flush_at = 0.0
         self._refusing = False
@@ -123,7 +88,7 @@ class Writer:
         """
         self.check()
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put(_Job(work, future))
+        self._queue.put(Job(work, future))
         return future
 
     def mark(self, event_id: UUID, *, event: bool, letter: bool) -> None:
@@ -162,9 +127,9 @@ class Writer:
                 self._commit_or_reject(jobs)
         self._connection.close()
 
-    def _collect(self) -> tuple[list[_Waiting], bool, bool]:
+    def _collect(self) -> tuple[list[Waiting], bool, bool]:
         """Take all that waits; and whether this was the last, and whether marks are due."""
-        jobs: list[_Waiting] = []
+        jobs: list[Waiting] = []
         try:
             item = self._queue.get(timeout=self._patience())
         except Empty:
@@ -193,7 +158,7 @@ class Writer:
         event, letter = self._marks.get(mark.event_id, (False, False))
         self._marks[mark.event_id] = (event or mark.event, letter or mark.letter)
 
-    def _commit_or_reject(self, jobs: Sequence[_Waiting]) -> None:
+    def _commit_or_reject(self, jobs: Sequence[Waiting]) -> None:
         try:
             settled = self._commit(jobs)
         except BaseException as error:  # noqa: BLE001 (the thread's end must be told to whom it may concern)
@@ -205,7 +170,7 @@ class Writer:
             settled = [job.reject(_unavailable(error)) for job in jobs]
         self._tell(settled)
 
-    def _commit(self, jobs: Sequence[_Waiting]) -> list[Settle]:
+    def _commit(self, jobs: Sequence[Waiting]) -> list[Settle]:
         self._begin()
         try:
             self._write_marks()
@@ -252,21 +217,6 @@ class Writer:
 def _settle(settled: Sequence[Settle]) -> None:
     for settle in settled:
         settle()
-
-
-def _resolve(future: asyncio.Future[Result], result: Result) -> None:
-    if not future.done():  # its caller may have been cancelled
-        future.set_result(result)
-
-
-def _reject(future: asyncio.Future[Result], error: Exception) -> None:
-    if future.done():
-        return
-    if isinstance(error, StopIteration):  # a future refuses it, and the rest of the batch waits
-        stand_in = RuntimeError("the change raised StopIteration")
-        stand_in.__cause__ = error
-        error = stand_in
-    future.set_exception(error)
 
 
 def _is_passing(error: BaseException) -> bool:
