@@ -1,7 +1,9 @@
 """One line and the right numbers for each fact."""
 
+import ast
 from collections.abc import MutableMapping
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -9,6 +11,7 @@ import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
 
+import worker
 from tests.fakes_clock import START, FakeClock
 from worker.calls import (
     Declined,
@@ -416,3 +419,20 @@ def test_every_field_that_is_ever_written_is_an_allowed_one(desk: Desk) -> None:
     own = {"event", "log_level"}
     written = {name for entry in desk.capture.entries for name in entry} - own
     assert written <= ALLOWED
+
+
+def test_every_label_the_program_notes_is_an_allowed_one() -> None:
+    """A label that is not on the list would reach the log as ``[hidden]``."""
+    product = Path(worker.__file__).parent
+    used = {
+        f"labels.{keyword.arg}"
+        for file in product.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in {"noted", "warned"}
+        for keyword in node.keywords
+        if keyword.arg not in {None, "error"}
+    }
+    assert used
+    assert used <= ALLOWED
