@@ -71,7 +71,7 @@ class Flaky:
     """Fail the first ``times`` calls of one intent, then succeed."""
 
     times: int
-    failure: Respond | Break
+    failure: Respond | Break | Reject
 
 
 Act = Succeed | Reject | Respond | Break

@@ -52,6 +52,12 @@ EVERY_MAGIC = (
         decided=Decided.LATER,
     ),
     # --- refusals ---
+    refusing(
+        "refuse-once",
+        "Refuses the first call with a code nobody knows; replaying the dead letter succeeds.",
+        Flaky(1, Reject("SIM_NEW_CODE")),
+        Code.PROVIDER_REFUSED,
+    ),
     rejecting("NOK_001", Code.DECLINED, name="declined"),
     rejecting("AUTH_001", Code.PROVIDER_CREDENTIALS),
     rejecting("AUTH_002", Code.PROVIDER_CREDENTIALS),
