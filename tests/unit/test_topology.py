@@ -173,5 +173,5 @@ def test_the_table_shows_every_object_once() -> None:
     assert {
         "kind": "binding",
         "name": "payments.results",
-        "detail": "payment.result.dcp.* -> payments.results.dcp",
+        "details": "payment.result.dcp.* -> payments.results.dcp",
     } in rows

@@ -215,12 +215,12 @@ class Topology:
                 )
 
     def rows(self) -> tuple[dict[str, str], ...]:
-        """Every object as one line of a table: ``kind``, ``name``, ``detail``."""
+        """Every object as one line of a table: ``kind``, ``name``, ``details``."""
         exchanges = (
             {
                 "kind": "exchange",
                 "name": exchange.name,
-                "detail": _listed(
+                "details": _listed(
                     {
                         "type": exchange.type,
                         **({"internal": "yes"} if exchange.internal else {}),
@@ -231,11 +231,11 @@ class Topology:
             for exchange in self.exchanges
         )
         queues = (
-            {"kind": "queue", "name": queue.name, "detail": _listed(queue.arguments)}
+            {"kind": "queue", "name": queue.name, "details": _listed(queue.arguments)}
             for queue in self.queues
         )
         bindings = (
-            {"kind": "binding", "name": bound.exchange, "detail": _described(bound)}
+            {"kind": "binding", "name": bound.exchange, "details": _described(bound)}
             for bound in self.bindings
         )
         return (*exchanges, *queues, *bindings)

@@ -1,0 +1,38 @@
+"""For every test: a limit on waiting, and one private broker for the whole run."""
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from tests.broker import Broker, private_broker
+
+_TEST_SECONDS = 60.0
+
+
+def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def run(*args: object, **arguments: object) -> None:
+        async with asyncio.timeout(_TEST_SECONDS):
+            await test(*args, **arguments)
+
+    return run
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put every asynchronous test under one limit: a hang is a failure with a name.
+
+    A fixture cannot do it, because it runs in a task of its own.
+    """
+    for item in items:
+        if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
+            item.obj = _limited(item.obj)
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """One private RabbitMQ node; tests keep apart by the prefixes of ``Broker.topology``."""
+    with private_broker() as node:
+        yield node

@@ -1,0 +1,157 @@
+"""One consuming session: a channel, the deliveries it brought, and the one place that settles."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+
+from worker.adapters.connection import (
+    CALL_SECONDS,
+    CLIENT_ERRORS,
+    BrokerTroubleError,
+    TroubleKind,
+    broker_text,
+    open_channel,
+)
+from worker.adapters.deliveries import to_delivery
+from worker.messages import Disposition
+from worker.model import Delivery
+from worker.ports import Clock
+from worker.topology import Topology
+
+_logger = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Received:
+    """A delivery with what is needed to settle it: its session and its tag there."""
+
+    intake: "Intake"
+    tag: int
+    delivery: Delivery
+
+
+class Intake:
+    """Consumes the work queue on one channel, which lives as long as its connection.
+
+    Deliveries go to ``on_received`` and come back through ``settle``. A channel that ends takes
+    its unsettled deliveries with it: the broker delivers them again.
+    """
+
+    def __init__(
+        self,
+        channel: AbstractChannel,
+        topology: Topology,
+        *,
+        clock: Clock,
+        on_received: Callable[[Received], None],
+    ) -> None:
+        self._channel = channel
+        self._topology = topology
+        self._clock = clock
+        self._on_received = on_received
+        self._tag: str | None = None
+        self._returned: list[Received] = []
+        self._end: asyncio.Future[BrokerTroubleError] = asyncio.get_running_loop().create_future()
+        channel.on_consumer_cancel_callbacks.add(self._note_cancel)
+        channel.closing.add_done_callback(self._note_close)
+
+    @classmethod
+    async def open(
+        cls,
+        connection: AbstractConnection,
+        topology: Topology,
+        *,
+        clock: Clock,
+        prefetch: int,
+        on_received: Callable[[Received], None],
+    ) -> "Intake":
+        """Open a channel and limit it to ``prefetch`` unsettled deliveries, before it consumes.
+
+        Without that limit every queued message is delivered at once (measured: 500 of 500).
+        """
+        channel = await open_channel(connection)
+        await channel.basic_qos(prefetch_count=prefetch, timeout=CALL_SECONDS)
+        return cls(channel, topology, clock=clock, on_received=on_received)
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether the broker knows our consumer, as far as we have been told."""
+        return self._tag is not None and not self._end.done()
+
+    @property
+    def holds_returned(self) -> bool:
+        """Whether deliveries wait to be given back."""
+        return bool(self._returned)
+
+    async def consume(self) -> None:
+        """Register the consumer. Raises the client's error when the queue is missing (404)."""
+        if self._tag is None:
+            ok = await self._channel.basic_consume(
+                self._topology.work_queue, self._receive, timeout=CALL_SECONDS
+            )
+            self._tag = ok.consumer_tag
+
+    async def cease(self) -> None:
+        """Take the consumer back; deliveries that are under way stay ours."""
+        if self._tag is not None:
+            tag, self._tag = self._tag, None
+            await self._channel.basic_cancel(tag, timeout=CALL_SECONDS)
+
+    @property
+    def end(self) -> asyncio.Future[BrokerTroubleError]:
+        """Done when this session is over; its result says why."""
+        return self._end
+
+    async def settle(self, received: Received, disposition: Disposition) -> None:
+        """Tell the broker what became of a delivery: the only place that does.
+
+        A returned one is kept until ``give_back``, because a consumer that is still registered
+        would get it again at once. One ``basic.ack`` per delivery for now; acknowledging several
+        by the highest tag without a gap (``multiple``) belongs here.
+        """
+        if disposition is Disposition.RETURN:
+            self._returned.append(received)
+            return
+        try:
+            await self._channel.basic_ack(received.tag)
+        except CLIENT_ERRORS as error:
+            # Redelivery after a finished handling is normal: the ledger repeats the answer.
+            _logger.warning(
+                "delivery.acknowledgement_lost",
+                message_id=received.delivery.message_id,
+                error=type(error).__name__,
+            )
+
+    async def give_back(self, unstarted: list[Received]) -> None:
+        """Return deliveries to the queue: the ones settled so, and the ones never started."""
+        returned, self._returned = self._returned, []
+        for received in (*returned, *unstarted):
+            await self._channel.basic_nack(received.tag, requeue=True)
+
+    async def _receive(self, message: DeliveredMessage) -> None:
+        """Hand over at once: this task belongs to the channel and is cancelled with it."""
+        tag = message.delivery_tag
+        if tag is None:
+            return
+        delivery = to_delivery(message, self._topology, self._clock.now())
+        self._on_received(Received(self, tag, delivery))
+
+    def _note_cancel(self, frame: Basic.Cancel) -> None:
+        queue = self._topology.work_queue
+        reason = f"the broker cancelled the consumer of {queue}: was the queue deleted?"
+        if frame.consumer_tag == self._tag:
+            self._note_end(BrokerTroubleError(TroubleKind.MISSING, reason))
+
+    def _note_close(self, closing: asyncio.Future[object]) -> None:
+        error = None if closing.cancelled() else closing.exception()
+        why = broker_text(error) if error is not None else "it ended"
+        self._note_end(BrokerTroubleError(TroubleKind.LOST, f"the channel was closed: {why}"))
+
+    def _note_end(self, trouble: BrokerTroubleError) -> None:
+        if not self._end.done():
+            self._end.set_result(trouble)
