@@ -23,6 +23,7 @@ from worker.calls import (
     Succeeded,
     Unknown,
 )
+from worker.codes import Code
 from worker.model import Limits
 from worker.ports import Clock, Permit
 
@@ -150,7 +151,9 @@ class Gate:
                     ends = self._clock.monotonic() + pause
                     self._open_until = max(self._open_until, ends)
                     self._change(BreakerState.OPEN, outcome.code.value, pause)
-                else:
+                elif outcome.code is Code.PROVIDER_UNAVAILABLE:
+                    # Somebody answers for a provider that is away. A 429 is no such failure: it
+                    # is about the one call, unless it says for how long.
                     self._failures.append(True)
                     if self._fails_too_often():
                         self._open(outcome.code.value, LONGEST_PAUSE)

@@ -9,12 +9,15 @@ from worker import __version__
 from worker.cli import (
     config,
     dead_letters,
+    demo,
     healthcheck,
     ledger,
+    publish,
     run,
     schemas,
     simulate,
     topology,
+    watch,
 )
 from worker.cli.context import ConfigOption, FormatOption, JsonOption, Options
 from worker.cli.exit_codes import exit_code_table
@@ -22,6 +25,9 @@ from worker.cli.output import Format
 
 REGISTRATIONS: tuple[Callable[[typer.Typer], None], ...] = (
     run.register,
+    publish.register,
+    watch.register,
+    demo.register,
     dead_letters.register,
     config.register,
     topology.register,

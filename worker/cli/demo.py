@@ -1,0 +1,325 @@
+"""``payment-worker demo``: everything at once on this machine, from request to replay."""
+
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from worker.adapters.connection import connected
+from worker.adapters.follower import follow_queue
+from worker.adapters.publisher import AmqpPublisher
+from worker.adapters.store_sqlite import initialise
+from worker.adapters.topology import declare
+from worker.app import topology_of
+from worker.cli.broker import run_with_broker
+from worker.cli.context import CommandContext, JsonOption, context_of
+from worker.cli.demo_cases import CASES, Case
+from worker.cli.demo_settings import demo_settings
+from worker.cli.exit_codes import CommandError, ExitCode
+from worker.identity import identity_of, operation_id_of
+from worker.messages import Exchange, OutgoingMessage, Publication
+from worker.model import Delivery
+from worker.records import Status
+from worker.rules import BrokerAddress
+from worker.settings import BrokerUrlError, load, split_broker_url
+from worker.simulator.server import Simulator
+
+ORIGIN = "demo"
+_PREFIX = "payments-demo."
+_DECISION_SECONDS = 75.0
+_COLUMNS = ("request", "provider", "answer", "link_or_code", "attempts", "seconds")
+
+
+@dataclass
+class Progress:
+    """What has been asked and answered so far; events by the payment they are about."""
+
+    sent_at: dict[UUID, float] = field(default_factory=dict)
+    events: dict[UUID, list[Mapping[str, object]]] = field(default_factory=dict)
+    seconds: dict[UUID, float] = field(default_factory=dict)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def last(self, payment_id: UUID) -> Mapping[str, object]:
+        """The newest event of a payment."""
+        return self.events[payment_id][-1]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``demo`` command."""
+    app.command("demo", epilog="Example: payment-worker demo --amqp-url amqp://localhost/payments")(
+        _demo
+    )
+
+
+def _demo(
+    typer_context: typer.Context,
+    amqp_url: Annotated[
+        str, typer.Option(envvar="AMQP_URL", help="Broker; objects are named payments-demo.*")
+    ] = "amqp://guest:guest@localhost:5672/",
+    json_output: JsonOption = False,
+) -> ExitCode:
+    """Run simulated providers and a worker, publish real requests, show what came of each."""
+    context = context_of(typer_context, json=json_output)
+    try:
+        address = split_broker_url(amqp_url, connection_name="demo")
+    except BrokerUrlError as error:
+        raise CommandError(
+            "broker_url", str(error), exit_code=ExitCode.USAGE, field="--amqp-url"
+        ) from error
+    with tempfile.TemporaryDirectory(prefix="payment-worker-demo-") as directory:
+        return run_with_broker(Demonstration(context, address, Path(directory)).run())
+
+
+class Demonstration:
+    """One run: its parts are started in order and stopped in the reverse one."""
+
+    def __init__(self, context: CommandContext, address: BrokerAddress, directory: Path) -> None:
+        self._context = context
+        self._output = context.output
+        self._clock = context.clock
+        self._address = address
+        self._directory = directory
+        self._config = directory / "settings.toml"
+        self._progress = Progress()
+        self._payments: dict[UUID, Case] = {}
+
+    async def run(self) -> ExitCode:
+        """Show everything; the exit code says whether it came out as it must."""
+        async with Simulator(clock=self._clock) as simulator:
+            self._write_settings(simulator)
+            loaded = load(today=self._clock.now().date(), config=self._config, environment={})
+            topology = topology_of(loaded.settings)
+            queue = topology.named(f"results.{ORIGIN}")
+            initialise(loaded.settings.ledger.path)
+            async with connected(self._address, role="demo") as connection:
+                self._output.say("Declaring exchanges and queues, starting the worker")
+                await declare(connection, topology)
+                following = asyncio.create_task(
+                    self._follow(
+                        follow_queue(connection, queue, topology=topology, clock=self._clock)
+                    )
+                )
+                async with (
+                    self._worker(),
+                    AmqpPublisher(
+                        self._address,
+                        topology,
+                        clock=self._clock,
+                        on_trouble=lambda _trouble, _delay: None,
+                    ) as publisher,
+                ):
+                    await self._ask(publisher)
+                    await self._follow_up(publisher)
+                following.cancel()
+                await asyncio.wait({following})
+            return self._sum_up(simulator)
+
+    async def _until(self, are_here: Callable[[], bool]) -> None:
+        """Wait for news until it is so; raises ``CommandError`` when it takes too long."""
+        try:
+            async with asyncio.timeout(_DECISION_SECONDS):
+                while not are_here():
+                    await self._progress.news.wait()
+                    self._progress.news.clear()
+        except TimeoutError:
+            missing = [
+                case.shows
+                for payment_id, case in self._payments.items()
+                if payment_id not in self._progress.events
+            ]
+            raise CommandError(
+                "unanswered",
+                f"No answer in time: {', '.join(missing) or 'a repeated one'}.",
+                exit_code=ExitCode.FAILED,
+            ) from None
+
+    def _write_settings(self, simulator: Simulator) -> None:
+        text = demo_settings(
+            address=self._address,
+            prefix=_PREFIX,
+            directory=self._directory,
+            link_base_url=simulator.link_base_url,
+            basket_base_url=simulator.base_url,
+        )
+        self._config.touch(mode=0o600)
+        self._config.write_text(text, encoding="utf-8")
+
+    @asynccontextmanager
+    async def _worker(self) -> AsyncIterator[None]:
+        """Run ``payment-worker run`` as a process of its own, as in production."""
+        with (self._directory / "worker.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *self._command("run"), stdout=log, stderr=log
+            )
+            try:
+                yield
+            finally:
+                if process.returncode is None:
+                    process.send_signal(signal.SIGTERM)
+                await process.wait()
+        if process.returncode:
+            text = (self._directory / "worker.log").read_text(encoding="utf-8")
+            self._output.say(text[-2000:])
+            raise CommandError(
+                "worker_failed",
+                f"The worker ended with {process.returncode}.",
+                exit_code=ExitCode.FAILED,
+            )
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
+
+    async def _ask(self, publisher: AmqpPublisher) -> None:
+        """Publish every case and wait for its first answer."""
+        for number, case in enumerate(CASES):
+            message = self._request(case, number)
+            payment_id = operation_id_of(identity_of(ORIGIN, message.message_id))
+            self._payments[payment_id] = case
+            await self._publish(publisher, message, payment_id)
+        with self._output.progress("answers", len(CASES)) as advance:
+            shown = 0
+
+            def all_answered() -> bool:
+                nonlocal shown
+                answered = len(self._progress.events.keys() & self._payments.keys())
+                advance(answered - shown)
+                shown = answered
+                return answered == len(self._payments)
+
+            await self._until(all_answered)
+
+    async def _follow_up(self, publisher: AmqpPublisher) -> None:
+        """Show the rows, then replay a dead letter, cancel an item and repeat a request."""
+        self._show(list(self._payments))
+        for payment_id, case in list(self._payments.items()):
+            if case.is_replayed:
+                self._output.say("\nReplaying the dead letter of the unknown refusal:")
+                await self._replay(payment_id)
+            if case.is_cancelled:
+                self._output.say("\nCancelling the last basket item:")
+                await self._cancel(publisher, payment_id)
+        first = next(iter(self._payments))
+        self._output.say("\nSending the first request again, under the same key:")
+        await self._repeat(publisher, first)
+
+    async def _replay(self, payment_id: UUID) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self._command("dead-letters", "replay", str(payment_id), "--reason", "demonstration"),
+            stdout=sys.stderr,
+            stderr=sys.stderr,
+        )
+        await process.wait()
+        await self._until_answers(payment_id, 2)
+        self._show([payment_id])
+
+    async def _cancel(self, publisher: AmqpPublisher, payment_id: UUID) -> None:
+        message = self._message(
+            "payment.cancel", json.dumps({"payment_id": str(payment_id)}).encode()
+        )
+        await self._publish(publisher, message, payment_id)
+        await self._until_answers(payment_id, 2)
+        self._show([payment_id])
+
+    async def _repeat(self, publisher: AmqpPublisher, payment_id: UUID) -> None:
+        message = self._request(CASES[0], 0)
+        await self._publish(publisher, message, payment_id)
+        await self._until_answers(payment_id, 2)
+        events = self._progress.events[payment_id]
+        same = events[0] == events[-1]
+        self._output.say(f"  the same event again ({events[-1]['event_id']}): {same}")
+
+    async def _publish(
+        self, publisher: AmqpPublisher, message: OutgoingMessage, payment_id: UUID
+    ) -> None:
+        self._progress.sent_at[payment_id] = self._clock.monotonic()
+        published = await publisher.publish(message)
+        if published is not Publication.CONFIRMED:
+            raise CommandError(
+                "not_published", f"A request ended {published}.", exit_code=ExitCode.UNREACHABLE
+            )
+
+    def _request(self, case: Case, number: int) -> OutgoingMessage:
+        body = {
+            "payment_target": case.target,
+            "payment_run_mode": "TEST",
+            "payment_type": "SEPA",
+            "id_origin": ORIGIN,
+            "id_societe": case.company,
+            "id_client": "2263",
+            "id_commande": str(40001 + number),
+            "type_paiement": "SEPA",
+            "amount": str(1250 + 100 * number),
+            "email": f"sim+{case.magic}@example.org",
+        }
+        key = f"{self._directory.name}-{number}"
+        return self._message("payment.initiate", json.dumps(body).encode(), key)
+
+    def _message(self, kind: str, body: bytes, key: str | None = None) -> OutgoingMessage:
+        return OutgoingMessage(
+            exchange=Exchange.REQUESTS,
+            routing_key=f"{kind}.{ORIGIN}",
+            body=body,
+            message_id=key or str(self._clock.new_id()),
+        )
+
+    async def _follow(self, deliveries: AsyncIterator[Delivery]) -> None:
+        """Note the events of the demonstration's own result queue, as a subscriber would."""
+        async for delivery in deliveries:
+            event = json.loads(delivery.body)
+            payment_id = UUID(event["payment_id"])
+            progress = self._progress
+            progress.events.setdefault(payment_id, []).append(event)
+            sent = progress.sent_at.get(payment_id, self._clock.monotonic())
+            progress.seconds[payment_id] = self._clock.monotonic() - sent
+            progress.news.set()
+
+    async def _until_answers(self, payment_id: UUID, count: int) -> None:
+        await self._until(lambda: len(self._progress.events.get(payment_id, [])) >= count)
+
+    def _show(self, payments: list[UUID]) -> None:
+        self._output.table(_COLUMNS, [self._row(each) for each in payments])
+
+    def _row(self, payment_id: UUID) -> dict[str, object]:
+        event, case = self._progress.last(payment_id), self._payments[payment_id]
+        return {
+            "request": case.shows,
+            "provider": event["provider"] or "-",
+            "answer": str(event["event_type"]).removeprefix("payment."),
+            # A simulated link opens nothing; a real one would never be shown.
+            "link_or_code": event["link"] or event["code"] or event["basket_item_id"] or "-",
+            "attempts": event["attempts"],
+            "seconds": f"{self._progress.seconds[payment_id]:.1f}",
+        }
+
+    def _sum_up(self, simulator: Simulator) -> ExitCode:
+        wrong = [
+            case.shows
+            for payment_id, case in self._payments.items()
+            if self._progress.events[payment_id][0]["event_type"] != case.expected.event_type
+        ]
+        replayed = [each for each, case in self._payments.items() if case.is_replayed]
+        wrong += [
+            "the replay"
+            for each in replayed
+            if self._progress.last(each)["event_type"] != Status.SUCCEEDED.event_type
+        ]
+        events = sum(len(each) for each in self._progress.events.values())
+        self._output.say(
+            f"\n{len(self._payments)} requests, {events} events; the providers themselves count "
+            f"{simulator.applied.total} applied operations, none twice for one intent but the "
+            "harmless re-send."
+        )
+        if wrong:
+            self._output.warn(f"Not as expected: {', '.join(wrong)}.")
+            return ExitCode.FAILED
+        self._output.success("Every answer is as it must be.")
+        return ExitCode.OK
