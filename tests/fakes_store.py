@@ -1,6 +1,7 @@
 """A store in memory that behaves as the durable one: both pass ``contract/test_store.py``."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -19,6 +20,7 @@ from worker.records import (
     LetterEntry,
     Needs,
     Record,
+    Standing,
     State,
     Tombstone,
 )
@@ -115,6 +117,22 @@ class MemoryStore:
             and record.lease_until < expired_before
         )
         return [operation_id for _lease_until, operation_id in expired[:limit]]
+
+    async def standing(self) -> Standing:
+        await self._read()
+        doubtful = [each for each in self.tables.records.values() if each.state is State.IN_DOUBT]
+        unsent = [
+            each.event.occurred_at
+            for each in self.tables.answers.values()
+            if not each.event_confirmed
+        ]
+        return Standing(
+            doubts=Counter(each.account or "none" for each in doubtful),
+            oldest_doubt=min(
+                (each.decided_at or each.updated_at for each in doubtful), default=None
+            ),
+            oldest_unpublished=min(unsent, default=None),
+        )
 
     async def letters(
         self, *, after: tuple[datetime, UUID] | None, limit: int

@@ -121,7 +121,7 @@ class Worker:
             consumer = self._consumer(ledger, announcer, publisher, transport)
             pulse.watch(consumer=consumer, publisher=publisher)
             sweeping = asyncio.create_task(
-                self._sweep(Sweeper(ledger=ledger, announcer=announcer)), name="sweeper"
+                self._sweep(ledger, Sweeper(ledger=ledger, announcer=announcer)), name="sweeper"
             )
             stack.push_async_callback(_end, sweeping)
             consumer.start()
@@ -246,12 +246,13 @@ class Worker:
             self._telemetry.noted("Probes listen", "probes.started", port=server.port)
             yield
 
-    async def _sweep(self, sweeper: Sweeper) -> None:
+    async def _sweep(self, ledger: Ledger, sweeper: Sweeper) -> None:
         """Sweep for ever; a sweep without a ledger is told and tried again."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS * (0.5 + self._clock.fraction()))
             try:
                 swept = await sweeper.sweep()
+                self._telemetry.stands(await ledger.standing())
             except StoreUnavailableError as error:
                 self._telemetry.warned("The ledger is away", "sweep.failed", error)
                 continue

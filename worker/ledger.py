@@ -14,7 +14,7 @@ from worker.lifecycle.settle import Settled, Settlement, settle
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
 from worker.model import Delivery, Unreadable
 from worker.ports import Clock, Store, View
-from worker.records import Answer, Change, LetterEntry, Needs, Record
+from worker.records import Answer, Change, LetterEntry, Needs, Record, Standing
 from worker.rules import Rules
 
 
@@ -120,6 +120,10 @@ class Ledger:
     ) -> Sequence[LetterEntry]:
         """A page of the dead-letter index, oldest first."""
         return await self._store.letters(after=after, limit=limit)
+
+    async def standing(self) -> Standing:
+        """What is in doubt or unsent as a whole, for metrics."""
+        return await self._store.standing()
 
     async def has_room(self) -> bool:
         """Whether new claims may be written."""

@@ -9,7 +9,7 @@ from uuid import UUID
 from worker.calls import HttpReply, HttpRequest, NoReply, Outcome
 from worker.messages import OutgoingMessage, Publication
 from worker.model import CancelRequest, Delivery, Fingerprint, PaymentRequest, Route, Secret
-from worker.records import Answer, Change, LetterEntry, Needs, Record, Tombstone
+from worker.records import Answer, Change, LetterEntry, Needs, Record, Standing, Tombstone
 
 Result = TypeVar("Result")
 
@@ -89,6 +89,9 @@ class Store(Protocol):
         self, *, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[LetterEntry]:
         """A page of the dead-letter index: undone letters, oldest first, stable order."""
+
+    async def standing(self) -> Standing:
+        """What is in doubt or unsent as a whole."""
 
     async def has_room(self) -> bool:
         """Whether new claims may be written: at least 200 MiB free where it lives."""

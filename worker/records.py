@@ -1,5 +1,6 @@
 """What the ledger remembers of one operation, and the answer it owes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum, unique
@@ -228,6 +229,15 @@ class LetterEntry:
     origin: Origin
     facts: Facts
     confirmed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What is undecided or unsent as a whole, for metrics: payments in doubt by account name."""
+
+    doubts: Mapping[str, int]
+    oldest_doubt: datetime | None
+    oldest_unpublished: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ from worker.records import (
     LetterEntry,
     Needs,
     Record,
+    Standing,
     State,
     Tombstone,
 )
@@ -685,3 +686,27 @@ def test_every_field_survives_closing_and_opening(
 
     with TemporaryDirectory() as folder:
         asyncio.run(scenario(Path(folder)))
+
+
+# --- the whole ---------------------------------------------------------------------------------
+
+
+async def test_the_standing_counts_doubts_by_account_and_dates_the_oldest(
+    store: ObservableStore,
+) -> None:
+    """Decided and open operations do not count, a confirmed event is not owed."""
+    assert await store.standing() == Standing(doubts={}, oldest_doubt=None, oldest_unpublished=None)
+    await write(store, sample_record(9))
+    for n, state in enumerate((State.IN_DOUBT, State.IN_DOUBT, State.SUCCEEDED), 1):
+        await put_letter(store, n, state=state)
+    assert await store.standing() == Standing(
+        doubts={"safedebit": 2},
+        oldest_doubt=START + SECOND,
+        oldest_unpublished=START + SECOND,
+    )
+    for n in (1, 2, 3):
+        store.mark_confirmed(event_number(n), event=True, letter=False)
+    await write(store, sample_record(10))
+    standing = await store.standing()
+    assert standing.oldest_unpublished is None
+    assert standing.doubts == {"safedebit": 2}

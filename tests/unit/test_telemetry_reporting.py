@@ -35,7 +35,7 @@ from worker.messages import (
 )
 from worker.model import Origin, Secret, Step
 from worker.permits import BreakerChange, BreakerState
-from worker.records import Kind, Status
+from worker.records import Kind, Standing, Status
 from worker.telemetry import CountedPublisher, LineWriter, Telemetry
 from worker.telemetry.redaction import ALLOWED
 
@@ -363,12 +363,21 @@ def test_connections_are_counted_when_they_come_back(desk: Desk) -> None:
     assert desk.value("amqp_reconnects_total", role="consume") == 1
 
 
+def standing(doubts: dict[str, int], age: float) -> Standing:
+    return Standing(
+        doubts=doubts,
+        oldest_doubt=START - timedelta(seconds=age),
+        oldest_unpublished=START - timedelta(seconds=age / 2),
+    )
+
+
 def test_doubts_ticks_and_lost_lines_are_what_they_are_now(desk: Desk) -> None:
-    desk.telemetry.doubts({"combo": 2, "safedebit": 1}, 90.0)
-    desk.telemetry.doubts({"combo": 1}, 30.0)
+    desk.telemetry.stands(standing({"combo": 2, "safedebit": 1}, 90.0))
+    desk.telemetry.stands(standing({"combo": 1}, 30.0))
     assert desk.value("in_doubt", provider="combo") == 1
     assert desk.value("in_doubt", provider="safedebit") is None
     assert desk.value("in_doubt_oldest_age_seconds") == 30
+    assert desk.value("unpublished_answer_oldest_age_seconds") == 15
     desk.clock.advance(5)
     desk.telemetry.ticked()
     assert desk.value("consumer_last_tick_timestamp_seconds") == START.timestamp() + 5

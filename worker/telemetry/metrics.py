@@ -128,6 +128,11 @@ class Metrics:
             "Age of the oldest payment in doubt.",
             registry=registry,
         )
+        self.unpublished_age = Gauge(
+            "payment_worker_unpublished_answer_oldest_age_seconds",
+            "Age of the oldest decided answer that the broker has not confirmed.",
+            registry=registry,
+        )
         self.last_success = Gauge(
             "payment_worker_last_success_timestamp_seconds",
             "When a payment last succeeded.",

@@ -1,6 +1,7 @@
 """What the worker tells the world about itself: one line and a few numbers for each fact."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry
@@ -18,7 +19,7 @@ from worker.messages import (
 )
 from worker.permits import BreakerChange, BreakerState
 from worker.ports import Clock, Publisher
-from worker.records import Status
+from worker.records import Standing, Status
 from worker.telemetry.logs import LineWriter
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.redaction import facts_of
@@ -154,12 +155,18 @@ class Telemetry:
         """The consumer is registered, or deliberately paused, and the loop turns."""
         self._metrics.last_tick.set(self._clock.now().timestamp())
 
-    def doubts(self, by_account: Mapping[str, int], oldest_age: float) -> None:
-        """Payments in doubt as the ledger holds them; ``oldest_age`` in seconds, 0 for none."""
+    def stands(self, standing: Standing) -> None:
+        """What is in doubt or unsent as the ledger holds it; the ages are 0 for none."""
         self._metrics.in_doubt.clear()
-        for account, count in by_account.items():
+        for account, count in standing.doubts.items():
             self._metrics.in_doubt.labels(account).set(count)
-        self._metrics.in_doubt_age.set(oldest_age)
+        self._metrics.in_doubt_age.set(self._age_of(standing.oldest_doubt))
+        self._metrics.unpublished_age.set(self._age_of(standing.oldest_unpublished))
+
+    def _age_of(self, moment: datetime | None) -> float:
+        if moment is None:
+            return 0.0
+        return max(0.0, (self._clock.now() - moment).total_seconds())
 
     def noted(self, message: str, action: str, **labels: object) -> None:
         """A step in the life of the process, at INFO; ``labels`` without their prefix."""

@@ -20,13 +20,18 @@ from worker.adapters.store_rows.history import (
     read_attempt,
     read_audit,
 )
-from worker.adapters.store_rows.values import FACT_COLUMNS, to_micros
+from worker.adapters.store_rows.values import FACT_COLUMNS, time_or_none, to_micros
 from worker.adapters.store_sqlite.view import find_answer, find_record
 from worker.ports import StoreUnavailableError
-from worker.records import Answer, AttemptEntry, AuditEntry, LetterEntry, Record
+from worker.records import Answer, AttemptEntry, AuditEntry, LetterEntry, Record, Standing
 
 Result = TypeVar("Result")
 
+_DOUBTS = (
+    "SELECT account, count(*), min(decided_at) FROM operations"
+    " WHERE state = 'in_doubt' GROUP BY account"
+)
+_UNPUBLISHED = "SELECT min(occurred_at) FROM answers WHERE event_confirmed = 0"
 # Put together from our own column names only; values are always bound.
 _EXPIRED = (
     "SELECT operation_id FROM operations WHERE state = 'calling' AND lease_until < ?"
@@ -76,6 +81,18 @@ class Reader:
             values = (to_micros(expired_before), limit)
             rows = self._connection.execute(_EXPIRED, values).fetchall()
             return [UUID(bytes=raw) for (raw,) in rows]
+
+        return await self._in_thread(read)
+
+    async def standing(self) -> Standing:
+        def read() -> Standing:
+            rows = self._connection.execute(_DOUBTS).fetchall()
+            (unpublished,) = self._connection.execute(_UNPUBLISHED).fetchone()
+            return Standing(
+                doubts={account or "none": count for account, count, _ in rows},
+                oldest_doubt=time_or_none(min((oldest for *_, oldest in rows), default=None)),
+                oldest_unpublished=time_or_none(unpublished),
+            )
 
         return await self._in_thread(read)
 

@@ -20,7 +20,16 @@ from worker.adapters.store_sqlite.schema import prepare
 from worker.adapters.store_sqlite.view import run_change, savepoint
 from worker.adapters.store_sqlite.writer import Writer
 from worker.ports import Clock, StoreUnavailableError, View
-from worker.records import Answer, AttemptEntry, AuditEntry, Change, LetterEntry, Needs, Record
+from worker.records import (
+    Answer,
+    AttemptEntry,
+    AuditEntry,
+    Change,
+    LetterEntry,
+    Needs,
+    Record,
+    Standing,
+)
 
 Result = TypeVar("Result")
 Connect = Callable[[Path, float], sqlite3.Connection]
@@ -132,6 +141,10 @@ class SqliteStore:
     async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
         self._writer.check()
         return await self._reader.expired_claims(expired_before=expired_before, limit=limit)
+
+    async def standing(self) -> Standing:
+        self._writer.check()
+        return await self._reader.standing()
 
     async def letters(
         self, *, after: tuple[datetime, UUID] | None, limit: int

@@ -54,6 +54,9 @@ CREATE TABLE operations (
 -- Holds only what is being called right now, so it stays one page however long the ledger is.
 CREATE INDEX operations_leases ON operations (lease_until, operation_id) WHERE state = 'calling';
 
+-- What waits for a person: few rows, asked for by every scrape of the metrics.
+CREATE INDEX operations_doubts ON operations (account, decided_at) WHERE state = 'in_doubt';
+
 -- One row per decided event, with the dead letter owed beside it and the broker's confirmations.
 CREATE TABLE answers (
   event_id          BLOB    NOT NULL PRIMARY KEY,
