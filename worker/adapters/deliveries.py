@@ -14,10 +14,10 @@ from worker.topology import Topology
 
 
 def to_delivery(message: DeliveredMessage, topology: Topology, received_at: datetime) -> Delivery:
-    """Convert a delivered message; ``received_at`` is aware UTC.
+    """Convert a delivered message; never raises for what a producer put into it.
 
-    The client's own message class is not used: it refuses a ``delivery_mode`` other than 1 and 2,
-    and the message would stay unacknowledged for ever (aio-pika 10.2.1).
+    ``received_at`` is aware UTC. An exception here would be logged by the client and leave the
+    message unacknowledged until the connection ends.
     """
     properties = message.header.properties
     table: FieldTable = properties.headers or {}
