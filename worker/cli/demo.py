@@ -25,6 +25,7 @@ from worker.cli.context import CommandContext, JsonOption, context_of
 from worker.cli.demo_cases import CASES, Case
 from worker.cli.demo_settings import demo_settings
 from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.output import Format
 from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Delivery
@@ -36,6 +37,7 @@ from worker.simulator.server import Simulator
 ORIGIN = "demo"
 _PREFIX = "payments-demo."
 _DECISION_SECONDS = 75.0
+_LINK_WIDTH = 38
 _COLUMNS = ("request", "provider", "answer", "link_or_code", "attempts", "seconds")
 
 
@@ -212,6 +214,7 @@ class Demonstration:
         await self._repeat(publisher, first)
 
     async def _replay(self, payment_id: UUID) -> None:
+        self._progress.sent_at[payment_id] = self._clock.monotonic()
         process = await asyncio.create_subprocess_exec(
             *self._command("dead-letters", "replay", str(payment_id), "--reason", "demonstration"),
             stdout=sys.stderr,
@@ -293,12 +296,18 @@ class Demonstration:
         return {
             "request": case.shows,
             "provider": event["provider"] or "-",
-            "answer": str(event["event_type"]).removeprefix("payment."),
-            # A simulated link opens nothing; a real one would never be shown.
-            "link_or_code": event["link"] or event["code"] or event["basket_item_id"] or "-",
+            "answer": _status_of(event),
+            "link_or_code": self._brief(event["link"] or event["code"] or "-"),
             "attempts": event["attempts"],
             "seconds": f"{self._progress.seconds[payment_id]:.1f}",
         }
+
+    def _brief(self, text: object) -> str:
+        """A link that fits a line for people; a simulated one opens nothing, so it may be shown."""
+        whole = str(text)
+        if self._output.format is Format.HUMAN and len(whole) > _LINK_WIDTH:
+            return f"{whole[:_LINK_WIDTH]}…"
+        return whole
 
     def _sum_up(self, simulator: Simulator) -> ExitCode:
         wrong = [
@@ -314,12 +323,17 @@ class Demonstration:
         ]
         events = sum(len(each) for each in self._progress.events.values())
         self._output.say(
-            f"\n{len(self._payments)} requests, {events} events; the providers themselves count "
-            f"{simulator.applied.total} applied operations, none twice for one intent but the "
-            "harmless re-send."
+            f"\n{len(self._payments)} requests and a cancellation gave {events} events. The providers "
+            f"themselves count {simulator.applied.total} applied operations: one for each success and "
+            "each lost answer, one for the removal."
         )
         if wrong:
             self._output.warn(f"Not as expected: {', '.join(wrong)}.")
             return ExitCode.FAILED
         self._output.success("Every answer is as it must be.")
         return ExitCode.OK
+
+
+def _status_of(event: Mapping[str, object]) -> str:
+    """The answer in one word, as the routing key says it."""
+    return next(str(each) for each in Status if each.event_type == event["event_type"])
