@@ -37,7 +37,7 @@ from worker.simulator.server import Simulator
 ORIGIN = "demo"
 _PREFIX = "payments-demo."
 _DECISION_SECONDS = 75.0
-_LINK_WIDTH = 38
+_LINK_WIDTH = 29
 _COLUMNS = ("request", "provider", "answer", "link_or_code", "attempts", "seconds")
 
 
@@ -323,9 +323,9 @@ class Demonstration:
         ]
         events = sum(len(each) for each in self._progress.events.values())
         self._output.say(
-            f"\n{len(self._payments)} requests and a cancellation gave {events} events. The providers "
-            f"themselves count {simulator.applied.total} applied operations: one for each success and "
-            "each lost answer, one for the removal."
+            f"\n{len(self._payments)} requests and a cancellation gave {events} events; the "
+            f"providers themselves count {simulator.applied.total} applied operations:\n"
+            "one for each success and each lost answer, one for the removal."
         )
         if wrong:
             self._output.warn(f"Not as expected: {', '.join(wrong)}.")
