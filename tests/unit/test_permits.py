@@ -1,0 +1,391 @@
+"""Bulkhead, rate limit and breaker of one account, on a clock that moves when told."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from itertools import product
+
+import pytest
+from typing_extensions import override
+
+from tests.fakes_clock import FakeClock
+from worker.calls import (
+    Declined,
+    Misconfigured,
+    NotApplied,
+    NotSent,
+    Outcome,
+    Succeeded,
+    Unknown,
+)
+from worker.codes import Code
+from worker.model import Limits
+from worker.permits import AccountPermits, BreakerChange, BreakerState
+from worker.ports import Permit
+
+ACCOUNT = "safedebit"
+NO_LIMITS = Limits(concurrent_calls=10)
+SOON = 0.001
+"""Seconds to wait for a place in real time, where a test expects that none comes."""
+
+OK = Succeeded(link=None, item_id="1", http_status=200)
+NO = Declined(code=Code.DECLINED, provider_code="NOK_001", http_status=200, known=True)
+WRONG_PASSWORD = Misconfigured(code=Code.PROVIDER_CREDENTIALS, http_status=401)
+UNLISTED = Unknown(http_status=200, never_resend=True)
+SILENCE = Unknown()
+UNREACHABLE = NotSent()
+BUSY = NotApplied(code=Code.PROVIDER_UNAVAILABLE, http_status=503)
+
+
+def busy_for(seconds: float) -> NotApplied:
+    return NotApplied(code=Code.PROVIDER_RATE_LIMITED, http_status=429, retry_after=seconds)
+
+
+class Account:
+    """One account's permits with everything they told."""
+
+    def __init__(self, limits: Limits = NO_LIMITS) -> None:
+        self.clock = FakeClock()
+        self.changes: list[BreakerChange] = []
+        self.permits = AccountPermits(
+            {ACCOUNT: limits}, clock=self.clock, notify=self.changes.append
+        )
+
+    async def call(self, *outcomes: Outcome) -> Permit | float:
+        """Take a permit, report what came of the call, and leave."""
+        async with self.permits.take(ACCOUNT, within=SOON) as permit:
+            if not isinstance(permit, float):
+                for outcome in outcomes:
+                    permit.report(outcome)
+            return permit
+
+    async def wait(self) -> float:
+        """Seconds until the account may be asked; 0 when it may be now."""
+        permit = await self.call()
+        return permit if isinstance(permit, float) else 0.0
+
+    def state(self) -> BreakerState:
+        """State of its breaker; a method, so that a check does not outlive a call."""
+        return self.permits.states()[ACCOUNT]
+
+    @property
+    def pauses(self) -> list[float]:
+        """Pauses of all openings, in order."""
+        return [change.pause for change in self.changes if change.pause]
+
+
+# --- the breaker ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", [WRONG_PASSWORD, UNLISTED])
+async def test_one_fault_of_ours_opens_at_once(outcome: Outcome) -> None:
+    account = Account()
+    await account.call(outcome)
+    assert account.state() is BreakerState.OPEN
+    assert await account.wait() == 30.0
+    assert account.changes == [BreakerChange(ACCOUNT, BreakerState.OPEN, _reason(outcome), 30.0)]
+
+
+def _reason(outcome: Outcome) -> str:
+    return "provider_credentials" if outcome is WRONG_PASSWORD else "link host not listed"
+
+
+@pytest.mark.parametrize("outcome", [SILENCE, UNREACHABLE, BUSY])
+async def test_silence_opens_by_rate_after_five(outcome: Outcome) -> None:
+    account = Account()
+    for _ in range(4):
+        await account.call(outcome)
+        assert account.state() is BreakerState.CLOSED
+    await account.call(outcome)
+    assert account.state() is BreakerState.OPEN
+
+
+@pytest.mark.parametrize(("answers", "state"), [(5, BreakerState.OPEN), (6, BreakerState.CLOSED)])
+async def test_silence_opens_when_it_is_half_of_the_last_calls(
+    answers: int, state: BreakerState
+) -> None:
+    account = Account()
+    for _ in range(answers):
+        await account.call(OK)
+    for _ in range(5):
+        await account.call(SILENCE)
+    assert account.state() is state
+
+
+async def test_old_failures_are_forgotten_after_twenty_calls() -> None:
+    account = Account()
+    for _ in range(4):
+        await account.call(SILENCE)
+    for _ in range(20):
+        await account.call(OK)
+    for _ in range(4):
+        await account.call(SILENCE)
+    assert account.state() is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("outcome", [OK, NO])
+async def test_an_answer_never_opens_it(outcome: Outcome) -> None:
+    account = Account()
+    for _ in range(50):
+        await account.call(outcome)
+    assert (account.state(), account.changes) == (BreakerState.CLOSED, [])
+
+
+async def test_other_accounts_go_on() -> None:
+    clock = FakeClock()
+    permits = AccountPermits(
+        {ACCOUNT: NO_LIMITS, "combo": NO_LIMITS}, clock=clock, notify=lambda _change: None
+    )
+    async with permits.take(ACCOUNT, within=SOON) as permit:
+        assert not isinstance(permit, float)
+        permit.report(WRONG_PASSWORD)
+    assert permits.states() == {ACCOUNT: BreakerState.OPEN, "combo": BreakerState.CLOSED}
+    async with permits.take("combo", within=SOON) as permit:
+        assert not isinstance(permit, float)
+
+
+async def test_calls_in_flight_when_it_opened_do_not_lengthen_the_pause() -> None:
+    account = Account()
+    async with AsyncExitStack() as stack:
+        passes = [
+            await stack.enter_async_context(account.permits.take(ACCOUNT, within=SOON))
+            for _ in range(3)
+        ]
+        for each in passes:
+            assert not isinstance(each, float)
+            each.report(WRONG_PASSWORD)
+            assert not each.may_go_on
+            assert each.pause == 30.0
+    assert account.pauses == [30.0]
+
+
+# --- the probe --------------------------------------------------------------------------------
+
+
+async def opened(outcome: Outcome = WRONG_PASSWORD) -> Account:
+    """An account whose breaker has opened and whose pause is over."""
+    account = Account()
+    await account.call(outcome)
+    account.clock.advance(30.0)
+    return account
+
+
+async def test_one_call_probes_and_the_others_wait() -> None:
+    account = await opened()
+    async with account.permits.take(ACCOUNT, within=SOON) as probe:
+        assert not isinstance(probe, float)
+        assert probe.is_probe
+        assert account.state() is BreakerState.HALF_OPEN
+        assert await account.wait() == 30.0
+        probe.report(OK)
+        assert await account.wait() == 0.0
+    assert account.state() is BreakerState.CLOSED
+
+
+@pytest.mark.parametrize("outcome", [OK, NO])
+async def test_an_answered_probe_closes_and_forgets(outcome: Outcome) -> None:
+    """Declined is an answer: the account works."""
+    account = await opened()
+    await account.call(outcome)
+    assert account.state() is BreakerState.CLOSED
+    await account.call(WRONG_PASSWORD)
+    assert account.pauses == [30.0, 30.0]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "longest"), [(WRONG_PASSWORD, 3600.0), (SILENCE, 300.0), (UNREACHABLE, 300.0)]
+)
+async def test_each_failed_probe_doubles_the_pause(outcome: Outcome, longest: float) -> None:
+    """Payment rules R9: a wrong password up to an hour."""
+    account = await opened()
+    expected = 30.0
+    for _ in range(9):
+        await account.call(outcome)
+        expected = min(longest, expected * 2)
+        assert account.pauses[-1] == expected
+        assert await account.wait() == expected
+        account.clock.advance(expected)
+
+
+async def test_a_probe_told_to_come_back_pauses_without_doubling() -> None:
+    account = await opened()
+    await account.call(BUSY)
+    assert await account.wait() == 30.0
+    account.clock.advance(30.0)
+    await account.call(busy_for(7.0))
+    assert await account.wait() == 7.0
+
+
+async def test_an_unused_probe_is_given_back() -> None:
+    """The permit was taken, but there was nothing to call: the next one probes."""
+    account = await opened()
+    unused = await account.call()
+    assert not isinstance(unused, float)
+    assert account.state() is BreakerState.OPEN
+    used = await account.call(OK)
+    assert not isinstance(used, float)
+    assert used.is_probe
+    assert account.state() is BreakerState.CLOSED
+
+
+async def test_a_probe_that_failed_and_still_settles_does_not_end_the_next_one() -> None:
+    account = await opened()
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(account.permits.take(ACCOUNT, within=SOON))
+        assert not isinstance(first, float)
+        first.report(WRONG_PASSWORD)
+        account.clock.advance(60.0)
+        async with account.permits.take(ACCOUNT, within=SOON) as second:
+            assert not isinstance(second, float)
+            assert second.is_probe
+            await stack.aclose()
+            assert account.state() is BreakerState.HALF_OPEN
+            assert await account.wait() == 30.0
+
+
+async def test_a_call_from_before_does_not_go_on_beside_the_probe() -> None:
+    account = Account()
+    async with account.permits.take(ACCOUNT, within=SOON) as early:
+        assert not isinstance(early, float)
+        assert early.may_go_on
+        await account.call(WRONG_PASSWORD)
+        account.clock.advance(30.0)
+        async with account.permits.take(ACCOUNT, within=SOON) as probe:
+            assert not isinstance(probe, float)
+            assert not early.may_go_on
+
+
+async def test_an_operator_can_ask_for_a_probe_at_once() -> None:
+    account = Account()
+    await account.call(WRONG_PASSWORD)
+    account.permits.probe(ACCOUNT)
+    await account.call(OK)
+    assert account.state() is BreakerState.CLOSED
+
+
+async def test_a_failing_call_beside_a_probe_keeps_the_breaker_open() -> None:
+    account = Account()
+    async with account.permits.take(ACCOUNT, within=SOON) as early:
+        assert not isinstance(early, float)
+        await account.call(WRONG_PASSWORD)
+        account.clock.advance(30.0)
+        async with account.permits.take(ACCOUNT, within=SOON) as probe:
+            assert not isinstance(probe, float)
+            early.report(WRONG_PASSWORD)
+            assert account.state() is BreakerState.OPEN
+        assert await account.wait() == 60.0
+
+
+# --- Retry-After ------------------------------------------------------------------------------
+
+
+async def test_a_server_that_names_a_time_is_left_alone_until_then() -> None:
+    account = Account()
+    await account.call(busy_for(20.0))
+    assert await account.wait() == 20.0
+    account.clock.advance(20.0)
+    assert await account.wait() == 0.0
+
+
+async def test_a_late_wish_to_wait_does_not_shorten_a_pause() -> None:
+    account = Account()
+    async with account.permits.take(ACCOUNT, within=SOON) as early:
+        assert not isinstance(early, float)
+        await account.call(WRONG_PASSWORD)
+        early.report(busy_for(1.0))
+    assert await account.wait() == 30.0
+
+
+# --- bulkhead and rate limit ------------------------------------------------------------------
+
+
+async def test_no_more_calls_than_places() -> None:
+    account = Account(Limits(concurrent_calls=2))
+    async with account.permits.take(ACCOUNT, within=SOON):
+        async with account.permits.take(ACCOUNT, within=SOON):
+            assert await account.wait() == SOON
+        assert await account.wait() == 0.0
+
+
+async def test_a_waiting_call_gets_the_place_that_becomes_free() -> None:
+    account = Account(Limits(concurrent_calls=1))
+    async with account.permits.take(ACCOUNT, within=SOON):
+        waiting = asyncio.ensure_future(_enter(account, within=10.0))
+        await asyncio.wait({waiting}, timeout=0)
+        assert not waiting.done()
+    assert not isinstance(await waiting, float)
+
+
+async def _enter(account: Account, *, within: float) -> Permit | float:
+    async with account.permits.take(ACCOUNT, within=within) as permit:
+        return permit
+
+
+async def test_calls_start_no_faster_than_the_rate() -> None:
+    account = Account(Limits(concurrent_calls=9, calls_per_second=4.0))
+    for _ in range(3):
+        assert not isinstance(await _enter(account, within=1.0), float)
+    assert account.clock.sleeps == [0.25, 0.25]
+
+
+async def test_a_turn_that_comes_too_late_is_refused_and_takes_no_place() -> None:
+    account = Account(Limits(concurrent_calls=1, calls_per_second=0.1))
+    assert await account.wait() == 0.0
+    assert await _enter(account, within=1.0) == 10.0
+    account.clock.advance(10.0)
+    assert await account.wait() == 0.0
+
+
+class StoppingClock(FakeClock):
+    """A clock whose next sleep is cancelled, or during which something happens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_stopping = False
+        self.meanwhile: list[Permit] = []
+
+    @override
+    async def sleep(self, seconds: float) -> None:
+        if self.is_stopping:
+            raise asyncio.CancelledError
+        for permit in self.meanwhile:
+            permit.report(WRONG_PASSWORD)
+        await super().sleep(seconds)
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+async def test_a_task_stopped_while_its_turn_comes_leaves_place_and_probe_free(
+    is_open: object,
+) -> None:
+    clock = StoppingClock()
+    limits = Limits(concurrent_calls=1, calls_per_second=4.0)
+    permits = AccountPermits({ACCOUNT: limits}, clock=clock, notify=lambda _change: None)
+    async with permits.take(ACCOUNT, within=1.0) as permit:
+        assert not isinstance(permit, float)
+        permit.report(WRONG_PASSWORD if is_open else OK)
+    permits.probe(ACCOUNT)
+    clock.is_stopping = True
+    with pytest.raises(asyncio.CancelledError):
+        async with permits.take(ACCOUNT, within=1.0):
+            pass
+    clock.is_stopping = False
+    async with permits.take(ACCOUNT, within=1.0) as permit:
+        assert not isinstance(permit, float)
+        assert permit.is_probe == bool(is_open)
+
+
+async def test_a_breaker_that_opens_while_a_turn_comes_is_noticed() -> None:
+    clock = StoppingClock()
+    limits = Limits(concurrent_calls=2, calls_per_second=4.0)
+    permits = AccountPermits({ACCOUNT: limits}, clock=clock, notify=lambda _change: None)
+    async with permits.take(ACCOUNT, within=1.0) as first:
+        assert not isinstance(first, float)
+        clock.meanwhile = [first]
+        async with permits.take(ACCOUNT, within=1.0) as second:
+            assert second == 29.75
+
+
+async def test_no_limit_means_no_pause() -> None:
+    account = Account(Limits(concurrent_calls=9, calls_per_second=0.0))
+    for _each, _again in product(range(5), range(5)):
+        await account.call(OK)
+    assert account.clock.sleeps == []
