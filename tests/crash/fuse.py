@@ -13,7 +13,7 @@ from tests.core import Core, World, make_core
 from worker.calls import HttpReply, HttpRequest, NoReply
 from worker.messages import OutgoingMessage, Publication
 from worker.ports import Publisher, Store, Transport, View
-from worker.records import Answer, Change, LetterEntry, Needs, Record
+from worker.records import Answer, Change, LetterEntry, Needs, Record, Standing
 from worker.rules import RouteBook
 
 Result = TypeVar("Result")
@@ -133,6 +133,9 @@ class FusedStore:
         self, *, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[LetterEntry]:
         return await self._inner.letters(after=after, limit=limit)
+
+    async def standing(self) -> Standing:
+        return await self._inner.standing()
 
     async def has_room(self) -> bool:
         return await self._through("has_room", self._inner.has_room)
