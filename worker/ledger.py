@@ -1,6 +1,7 @@
 """The ledger in the words of payments: each method is one durable write of a pure rule."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -13,7 +14,7 @@ from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.settle import Settled, Settlement, settle
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
 from worker.model import Delivery, Unreadable
-from worker.ports import Clock, Store, View
+from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import Answer, Change, LetterEntry, Needs, Record, Standing
 from worker.rules import Rules
 
@@ -99,8 +100,13 @@ class Ledger:
         return await self._store.find(operation_id)
 
     def confirmed(self, answer: Answer, *, event: bool = False, letter: bool = False) -> None:
-        """Mark what the broker confirmed, with the next group commit; nobody waits."""
-        self._store.mark_confirmed(answer.event.event_id, event=event, letter=letter)
+        """Mark what the broker confirmed, with the next group commit; nobody waits.
+
+        A ledger that is away loses the mark, which costs a duplicate: the answer is safe with
+        the broker, so its request is acknowledged all the same.
+        """
+        with suppress(StoreUnavailableError):
+            self._store.mark_confirmed(answer.event.event_id, event=event, letter=letter)
 
     async def take_unpublished(self, *, older_than: timedelta, limit: int) -> Sequence[Answer]:
         """Take answers that nobody has confirmed for that long; no other worker takes them."""
