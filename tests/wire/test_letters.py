@@ -9,7 +9,7 @@ from tests.broker import Broker
 from worker.adapters.clock import SystemClock
 from worker.adapters.connection import BrokerTroubleError, TroubleKind, connected
 from worker.adapters.follower import follow, follow_queue
-from worker.adapters.letters import AmqpLetterQueue
+from worker.adapters.letters import AmqpLetter, AmqpLetterQueue
 
 pytestmark = pytest.mark.broker
 
@@ -17,6 +17,13 @@ pytestmark = pytest.mark.broker
 async def _letters(line: Line, *bodies: str) -> None:
     for body in bodies:
         await line.send(body.encode(), exchange="dlx", key="dead", message_id=body)
+
+
+async def _next_letter(queue: AmqpLetterQueue) -> AmqpLetter:
+    """A returned letter is back as soon as the queue's log has it, which nobody confirms."""
+    while (letter := await queue.take()) is None:
+        await SystemClock().sleep(0.02)
+    return letter
 
 
 async def test_a_walk_takes_letters_in_order_and_knows_how_many(broker: Broker) -> None:
@@ -37,9 +44,7 @@ async def test_a_walk_takes_letters_in_order_and_knows_how_many(broker: Broker) 
         assert second is not None
         assert second.delivery.body == b"b"
         await second.give_back()
-        assert await queue.depth() == 1
-        third = await queue.take()
-        assert third is not None
+        third = await _next_letter(queue)
         assert third.delivery.redelivered
         await third.acknowledge()
         assert await queue.take() is None

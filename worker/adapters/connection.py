@@ -31,6 +31,7 @@ CALL_SECONDS = 10.0
 """Limit of one question to the broker."""
 
 _CLOSE_SECONDS = 5.0
+_CANCEL_AGAIN_SECONDS = 1.0
 
 
 @unique
@@ -196,8 +197,7 @@ class Sessions:
             await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
             broken = ended.done()  # asked before we close it ourselves
         finally:
-            serving.cancel()
-            await asyncio.wait({serving})
+            await end_task(serving)
             await close_quietly(connection)
         if broken:
             raise _lost(self._address, ended.result())
@@ -227,6 +227,17 @@ def is_own_cancellation() -> bool:
     """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended.
+
+    Once is not enough: on Python 3.11 ``asyncio.wait_for``, which the client waits with, drops a
+    cancellation that arrives together with its result (seen with uvloop under load).
+    """
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_SECONDS)
 
 
 async def close_quietly(connection: AbstractConnection) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from worker.adapters.connection import OnTrouble, Pace, Sessions
+from worker.adapters.connection import OnTrouble, Pace, Sessions, end_task
 from worker.adapters.decoding import decode_leniently
 from worker.adapters.intake import Intake, Received
 from worker.messages import Disposition, Handled
@@ -134,8 +134,7 @@ class AmqpConsumer:
         if remaining:
             await asyncio.wait(remaining, timeout=_CANCEL_SECONDS)
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+            await end_task(self._keeper)
             self._keeper = None
 
     async def _serve(self, connection: AbstractConnection) -> None:

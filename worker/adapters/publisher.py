@@ -13,6 +13,7 @@ from worker.adapters.connection import (
     OnTrouble,
     Pace,
     Sessions,
+    end_task,
     is_own_cancellation,
 )
 from worker.adapters.lane import Lane
@@ -74,8 +75,7 @@ class AmqpPublisher:
     async def close(self) -> None:
         """Close the connection; what is still unconfirmed ends as unknown."""
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait({self._keeper})
+            await end_task(self._keeper)
             self._keeper = None
 
     async def __aenter__(self) -> Self:
