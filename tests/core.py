@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -63,8 +63,9 @@ class PaperBroker:
     """Implements ``ports.Publisher`` and keeps the queues that follow from it.
 
     ``published`` holds every message that was kept, in order. ``scripts`` answers the next
-    publishes to an exchange; without one everything is confirmed. A copy published to the ladder
-    comes back through ``take`` once its step has passed on ``clock``.
+    publishes to an exchange; without one everything is confirmed. ``after_publishing`` lets
+    something happen before the answer. A copy published to the ladder comes back through ``take``
+    once its step has passed on ``clock``.
     """
 
     clock: FakeClock
@@ -72,6 +73,7 @@ class PaperBroker:
     scripts: dict[Exchange, list[Said]] = field(default_factory=dict)
     ready: deque[Delivery] = field(default_factory=deque)
     ladder: list[tuple[datetime, Delivery]] = field(default_factory=list)
+    after_publishing: Callable[[], None] = field(default=lambda: None)
 
     async def publish(self, message: OutgoingMessage) -> Publication:
         script = self.scripts.get(message.exchange)
@@ -81,6 +83,7 @@ class PaperBroker:
             if message.exchange is Exchange.RETRY:
                 due = self.clock.now() + timedelta(seconds=Step(message.routing_key).seconds)
                 self.ladder.append((due, self.copy(message, Source.LADDER)))
+        self.after_publishing()
         return said.publication
 
     def copy(self, message: OutgoingMessage, source: Source) -> Delivery:
