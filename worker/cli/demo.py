@@ -5,9 +5,8 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -22,37 +21,19 @@ from worker.adapters.topology import declare
 from worker.app import topology_of
 from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext, JsonOption, context_of
+from worker.cli.demo_answers import COLUMNS, LINK_WIDTH, Answers
 from worker.cli.demo_cases import CASES, Case
 from worker.cli.demo_settings import demo_settings
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.output import Format
 from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange, OutgoingMessage, Publication
-from worker.model import Delivery
-from worker.records import Status
 from worker.rules import BrokerAddress
 from worker.settings import BrokerUrlError, load, split_broker_url
 from worker.simulator.server import Simulator
 
 ORIGIN = "demo"
 _PREFIX = "payments-demo."
-_DECISION_SECONDS = 75.0
-_LINK_WIDTH = 29
-_COLUMNS = ("request", "provider", "answer", "link_or_code", "attempts", "seconds")
-
-
-@dataclass
-class Progress:
-    """What has been asked and answered so far; events by the payment they are about."""
-
-    sent_at: dict[UUID, float] = field(default_factory=dict)
-    events: dict[UUID, list[Mapping[str, object]]] = field(default_factory=dict)
-    seconds: dict[UUID, float] = field(default_factory=dict)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def last(self, payment_id: UUID) -> Mapping[str, object]:
-        """The newest event of a payment."""
-        return self.events[payment_id][-1]
 
 
 def register(app: typer.Typer) -> None:
@@ -91,8 +72,7 @@ class Demonstration:
         self._address = address
         self._directory = directory
         self._config = directory / "settings.toml"
-        self._progress = Progress()
-        self._payments: dict[UUID, Case] = {}
+        self._answers = Answers(self._clock)
 
     async def run(self) -> ExitCode:
         """Show everything; the exit code says whether it came out as it must."""
@@ -105,11 +85,8 @@ class Demonstration:
             async with connected(self._address, role="demo") as connection:
                 self._output.say("Declaring exchanges and queues, starting the worker")
                 await declare(connection, topology)
-                following = asyncio.create_task(
-                    self._follow(
-                        follow_queue(connection, queue, topology=topology, clock=self._clock)
-                    )
-                )
+                deliveries = follow_queue(connection, queue, topology=topology, clock=self._clock)
+                following = asyncio.create_task(self._answers.follow(deliveries))
                 async with (
                     self._worker(),
                     AmqpPublisher(
@@ -124,25 +101,6 @@ class Demonstration:
                 following.cancel()
                 await asyncio.wait({following})
             return self._sum_up(simulator)
-
-    async def _until(self, are_here: Callable[[], bool]) -> None:
-        """Wait for news until it is so; raises ``CommandError`` when it takes too long."""
-        try:
-            async with asyncio.timeout(_DECISION_SECONDS):
-                while not are_here():
-                    await self._progress.news.wait()
-                    self._progress.news.clear()
-        except TimeoutError:
-            missing = [
-                case.shows
-                for payment_id, case in self._payments.items()
-                if payment_id not in self._progress.events
-            ]
-            raise CommandError(
-                "unanswered",
-                f"No answer in time: {', '.join(missing) or 'a repeated one'}.",
-                exit_code=ExitCode.FAILED,
-            ) from None
 
     def _write_settings(self, simulator: Simulator) -> None:
         text = demo_settings(
@@ -185,43 +143,43 @@ class Demonstration:
         for number, case in enumerate(CASES):
             message = self._request(case, number)
             payment_id = operation_id_of(identity_of(ORIGIN, message.message_id))
-            self._payments[payment_id] = case
+            self._answers.expect(payment_id, case)
             await self._publish(publisher, message, payment_id)
         with self._output.progress("answers", len(CASES)) as advance:
             shown = 0
 
             def all_answered() -> bool:
                 nonlocal shown
-                answered = len(self._progress.events.keys() & self._payments.keys())
+                answered = self._answers.answered
                 advance(answered - shown)
                 shown = answered
-                return answered == len(self._payments)
+                return answered == len(CASES)
 
-            await self._until(all_answered)
+            await self._answers.until_all(all_answered)
 
     async def _follow_up(self, publisher: AmqpPublisher) -> None:
         """Show the rows, then replay a dead letter, cancel an item and repeat a request."""
-        self._show(list(self._payments))
-        for payment_id, case in list(self._payments.items()):
+        self._show(list(self._answers.cases))
+        for payment_id, case in list(self._answers.cases.items()):
             if case.is_replayed:
                 self._output.say("\nReplaying the dead letter of the unknown refusal:")
                 await self._replay(payment_id)
             if case.is_cancelled:
                 self._output.say("\nCancelling the last basket item:")
                 await self._cancel(publisher, payment_id)
-        first = next(iter(self._payments))
+        first = next(iter(self._answers.cases))
         self._output.say("\nSending the first request again, under the same key:")
         await self._repeat(publisher, first)
 
     async def _replay(self, payment_id: UUID) -> None:
-        self._progress.sent_at[payment_id] = self._clock.monotonic()
+        self._answers.start(payment_id)
         process = await asyncio.create_subprocess_exec(
             *self._command("dead-letters", "replay", str(payment_id), "--reason", "demonstration"),
             stdout=sys.stderr,
             stderr=sys.stderr,
         )
         await process.wait()
-        await self._until_answers(payment_id, 2)
+        await self._answers.until(payment_id, 2)
         self._show([payment_id])
 
     async def _cancel(self, publisher: AmqpPublisher, payment_id: UUID) -> None:
@@ -229,21 +187,21 @@ class Demonstration:
             "payment.cancel", json.dumps({"payment_id": str(payment_id)}).encode()
         )
         await self._publish(publisher, message, payment_id)
-        await self._until_answers(payment_id, 2)
+        await self._answers.until(payment_id, 2)
         self._show([payment_id])
 
     async def _repeat(self, publisher: AmqpPublisher, payment_id: UUID) -> None:
         message = self._request(CASES[0], 0)
         await self._publish(publisher, message, payment_id)
-        await self._until_answers(payment_id, 2)
-        events = self._progress.events[payment_id]
+        await self._answers.until(payment_id, 2)
+        events = self._answers.events[payment_id]
         same = events[0] == events[-1]
         self._output.say(f"  the same event again ({events[-1]['event_id']}): {same}")
 
     async def _publish(
         self, publisher: AmqpPublisher, message: OutgoingMessage, payment_id: UUID
     ) -> None:
-        self._progress.sent_at[payment_id] = self._clock.monotonic()
+        self._answers.start(payment_id)
         published = await publisher.publish(message)
         if published is not Publication.CONFIRMED:
             raise CommandError(
@@ -274,66 +232,18 @@ class Demonstration:
             message_id=key or str(self._clock.new_id()),
         )
 
-    async def _follow(self, deliveries: AsyncIterator[Delivery]) -> None:
-        """Note the events of the demonstration's own result queue, as a subscriber would."""
-        async for delivery in deliveries:
-            event = json.loads(delivery.body)
-            payment_id = UUID(event["payment_id"])
-            progress = self._progress
-            progress.events.setdefault(payment_id, []).append(event)
-            sent = progress.sent_at.get(payment_id, self._clock.monotonic())
-            progress.seconds[payment_id] = self._clock.monotonic() - sent
-            progress.news.set()
-
-    async def _until_answers(self, payment_id: UUID, count: int) -> None:
-        await self._until(lambda: len(self._progress.events.get(payment_id, [])) >= count)
-
     def _show(self, payments: list[UUID]) -> None:
-        self._output.table(_COLUMNS, [self._row(each) for each in payments])
-
-    def _row(self, payment_id: UUID) -> dict[str, object]:
-        event, case = self._progress.last(payment_id), self._payments[payment_id]
-        return {
-            "request": case.shows,
-            "provider": event["provider"] or "-",
-            "answer": _status_of(event),
-            "link_or_code": self._brief(event["link"] or event["code"] or "-"),
-            "attempts": event["attempts"],
-            "seconds": f"{self._progress.seconds[payment_id]:.1f}",
-        }
-
-    def _brief(self, text: object) -> str:
-        """A link that fits a line for people; a simulated one opens nothing, so it may be shown."""
-        whole = str(text)
-        if self._output.format is Format.HUMAN and len(whole) > _LINK_WIDTH:
-            return f"{whole[:_LINK_WIDTH]}…"
-        return whole
+        width = LINK_WIDTH if self._output.format is Format.HUMAN else None
+        self._output.table(COLUMNS, [self._answers.row(each, width) for each in payments])
 
     def _sum_up(self, simulator: Simulator) -> ExitCode:
-        wrong = [
-            case.shows
-            for payment_id, case in self._payments.items()
-            if self._progress.events[payment_id][0]["event_type"] != case.expected.event_type
-        ]
-        replayed = [each for each, case in self._payments.items() if case.is_replayed]
-        wrong += [
-            "the replay"
-            for each in replayed
-            if self._progress.last(each)["event_type"] != Status.SUCCEEDED.event_type
-        ]
-        events = sum(len(each) for each in self._progress.events.values())
         self._output.say(
-            f"\n{len(self._payments)} requests and a cancellation gave {events} events; the "
+            f"\n{len(CASES)} requests and a cancellation gave {self._answers.count} events; the "
             f"providers themselves count {simulator.applied.total} applied operations:\n"
             "one for each success and each lost answer, one for the removal."
         )
-        if wrong:
+        if wrong := self._answers.unexpected():
             self._output.warn(f"Not as expected: {', '.join(wrong)}.")
             return ExitCode.FAILED
         self._output.success("Every answer is as it must be.")
         return ExitCode.OK
-
-
-def _status_of(event: Mapping[str, object]) -> str:
-    """The answer in one word, as the routing key says it."""
-    return next(str(each) for each in Status if each.event_type == event["event_type"])
