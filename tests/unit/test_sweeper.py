@@ -1,0 +1,166 @@
+"""Decisions without a delivery in hand are published, abandoned claims brought into doubt."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.core import (
+    REFUSED,
+    SILENT,
+    UNAUTHORISED,
+    UNROUTABLE,
+    Said,
+    World,
+    basket,
+    initiation,
+)
+from tests.provider_examples import BASKET_ROUTE
+from tests.rows import claim_wish
+from tests.unit.test_cancel import WISH as REMOVAL
+from worker.lifecycle.wishes import Won
+from worker.messages import Exchange
+from worker.ports import StoreUnavailableError
+from worker.records import State
+from worker.sweeper import EXPIRED_AGE, UNPUBLISHED_AGE, Sweep
+
+NOTHING = Sweep(announced=0, unclaimed=0, unsent=0, doubted=0)
+MOMENT = timedelta(seconds=1)
+
+
+def pass_time(world: World, age: timedelta) -> None:
+    world.clock.advance(age.total_seconds())
+
+
+async def sweep(world: World) -> Sweep:
+    """Let a fresh worker sweep once."""
+    return await world.worker().sweeper.sweep()
+
+
+async def decided(*, unsent: int = 1) -> World:
+    """A world with that many decided payments whose event was never confirmed."""
+    world = World()
+    worker = world.worker()
+    for number in range(unsent):
+        world.broker.scripts[Exchange.RESULTS] = [SILENT] * 1000
+        delivery = initiation(f"key-{number}", id_commande=str(number + 1))
+        await worker.processor.handle(replace(delivery, received_at=world.clock.now()))
+    world.broker.scripts = {}
+    return world
+
+
+async def test_a_quiet_ledger_is_left_alone() -> None:
+    assert await sweep(World()) == NOTHING
+
+
+async def test_what_was_confirmed_is_not_sent_again() -> None:
+    world = World()
+    await world.worker().processor.handle(initiation())
+    pass_time(world, timedelta(days=1))
+    assert await sweep(world) == NOTHING
+    assert len(world.broker.events) == 1
+
+
+async def test_an_answer_nobody_confirmed_is_sent_after_two_minutes() -> None:
+    world = await decided()
+    (stored,) = world.store.tables.answers.values()
+    age = world.clock.now() - stored.event.occurred_at
+    pass_time(world, UNPUBLISHED_AGE - age)
+    assert await sweep(world) == NOTHING
+    pass_time(world, MOMENT)
+    assert await sweep(world) == Sweep(announced=1, unclaimed=0, unsent=0, doubted=0)
+    (event,) = world.broker.events
+    assert event["event_id"] == str(stored.event.event_id)
+    pass_time(world, timedelta(days=1))
+    assert await sweep(world) == NOTHING
+
+
+async def test_two_workers_do_not_send_the_same_answer() -> None:
+    world = await decided()
+    pass_time(world, UNPUBLISHED_AGE)
+    world.broker.scripts[Exchange.RESULTS] = [SILENT]
+    assert (await sweep(world)).unsent == 1
+    assert await sweep(world) == NOTHING, "taken, until two minutes have passed again"
+    pass_time(world, UNPUBLISHED_AGE + MOMENT)
+    assert (await sweep(world)).announced == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (REFUSED, Sweep(announced=2, unclaimed=0, unsent=1, doubted=0)),
+        (UNROUTABLE, Sweep(announced=2, unclaimed=1, unsent=0, doubted=0)),
+        (SILENT, Sweep(announced=0, unclaimed=0, unsent=3, doubted=0)),
+    ],
+)
+async def test_one_full_queue_stops_nobody_and_a_silent_broker_everybody(
+    first: Said, said: Sweep
+) -> None:
+    world = await decided(unsent=3)
+    pass_time(world, UNPUBLISHED_AGE)
+    world.broker.scripts[Exchange.RESULTS] = [first]
+    assert await sweep(world) == said
+
+
+async def test_an_abandoned_claim_becomes_in_doubt_and_its_answer_is_sent() -> None:
+    world = World()
+    worker = world.worker()
+    won = await worker.ledger.claim(claim_wish(BASKET_ROUTE, delivery=basket()))
+    assert isinstance(won, Won)
+    pass_time(world, timedelta(seconds=world.rules.lease_seconds) + EXPIRED_AGE)
+    assert await sweep(world) == NOTHING
+    pass_time(world, MOMENT)
+    assert (await sweep(world)).doubted == 1
+    assert world.store.tables.records[won.record.operation_id].state is State.IN_DOUBT
+    pass_time(world, UNPUBLISHED_AGE + MOMENT)
+    assert (await sweep(world)).announced == 1
+    (event,) = world.broker.events
+    assert event["code"] == "outcome_unknown"
+
+
+async def test_the_letter_of_an_abandoned_claim_waits_for_its_message() -> None:
+    """Its body travels with the message only; the index shows it as unsent until then."""
+    world = World()
+    worker = world.worker()
+    await worker.ledger.claim(claim_wish(BASKET_ROUTE, delivery=basket()))
+    pass_time(world, EXPIRED_AGE * 2)
+    await sweep(world)
+    pass_time(world, UNPUBLISHED_AGE + MOMENT)
+    await sweep(world)
+    assert world.broker.letters == []
+    (entry,) = await worker.ledger.letters()
+    assert not entry.confirmed
+    await worker.processor.handle(basket())
+    assert len(world.broker.letters) == 1
+
+
+async def test_an_abandoned_removal_tells_that_its_payment_stands() -> None:
+    world = World()
+    worker = world.worker()
+    await worker.processor.handle(basket())
+    assert isinstance(await worker.ledger.claim_cancellation(REMOVAL), Won)
+    pass_time(world, timedelta(seconds=world.rules.lease_seconds))
+    pass_time(world, EXPIRED_AGE + MOMENT)
+    assert (await sweep(world)).doubted == 1
+    pass_time(world, UNPUBLISHED_AGE + MOMENT)
+    await sweep(world)
+    event = world.broker.events[-1]
+    assert event["event_type"] == "payment.cancellation.in_doubt"
+    assert (event["payment_status"], event["sequence"]) == ("succeeded", 1)
+
+
+async def test_a_ledger_that_is_away_is_the_callers_trouble() -> None:
+    world = World()
+    world.store.unavailable = True
+    with pytest.raises(StoreUnavailableError):
+        await sweep(world)
+
+
+async def test_a_failed_payment_is_sent_without_its_letter() -> None:
+    world = World()
+    world.providers.behaviours = [UNAUTHORISED]
+    world.broker.scripts[Exchange.DEAD_LETTER] = [SILENT] * 1000
+    await world.worker().processor.handle(initiation())
+    pass_time(world, UNPUBLISHED_AGE)
+    assert (await sweep(world)).announced == 1
+    assert world.broker.letters == []
