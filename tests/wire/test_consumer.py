@@ -322,11 +322,3 @@ async def test_a_handler_that_outstays_the_drain_is_cancelled_and_its_delivery_c
         await stage.consumer.stop(0.1)
         assert stage.consumer.in_flight == 0
         assert (await stage.line.take(stage.topology.work_queue)).redelivered
-
-
-async def test_it_survives_a_restart_of_the_broker_application(broker: Broker) -> None:
-    async with _stage(broker) as stage:
-        await broker.control("stop_app")
-        await broker.control("start_app")
-        await until(lambda: stage.consumer.is_consuming)
-        assert stage.troubles.seen
