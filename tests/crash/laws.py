@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from uuid import UUID
 
 from tests.core import Body, email_of
 from tests.crash.runs import Run
+from worker.identity import payment_reference
 from worker.messages import Exchange
 from worker.model import Operation, OperationClass
 from worker.records import Record, State
@@ -58,7 +60,7 @@ def _two_links(run: Run) -> Iterator[str]:
 
 def _undecided(run: Run) -> Iterator[str]:
     """Promise 1: nothing lost. Every operation asked for has a row, and it is decided."""
-    expected = 2 if run.intent.is_removed else 1
+    expected = 2 if run.intent.is_removed or run.intent.is_doubled else 1
     records = run.world.store.tables.records.values()
     if len(records) != expected:
         yield f"{len(records)} operations instead of {expected}"
@@ -102,12 +104,7 @@ def _two_answers(run: Run) -> Iterator[str]:
 def _untrue(run: Run) -> Iterator[str]:
     """Promise 3: a success was applied, and what may be asked for again was not."""
     for event in _last_answers(run):
-        applied = sum(
-            count
-            for (operation, _email), count in run.world.providers.applied.items()
-            if (operation is Operation.REMOVE_BASKET_ITEM)
-            == str(event["event_type"]).startswith("payment.cancellation")
-        )
+        applied = _applied_for(run, event)
         if event["result"] is True and applied == 0:
             yield f"{event['event_type']} of something that was never applied"
         error = event["error"]
@@ -116,6 +113,20 @@ def _untrue(run: Run) -> Iterator[str]:
         is_failure = str(event["event_type"]).endswith("failed")
         if is_failure and applied > 0 and not run.intent.may_leave_orphans:
             yield f"{event['code']} was reported as failed and is applied"
+
+
+def _applied_for(run: Run, event: Body) -> int:
+    """What a provider applied for the operation an event is about.
+
+    Two payments may want the same thing: the references tell whose it was.
+    """
+    providers = run.world.providers
+    if str(event["event_type"]).startswith("payment.cancellation"):
+        return providers.applied[Operation.REMOVE_BASKET_ITEM, email_of("key-1")]
+    asked_by = UUID(str(event["duplicate_of"] or event["payment_id"]))
+    own = {payment_reference(asked_by, number) for number in range(8)}
+    sent = [each for references in providers.references.values() for each in references]
+    return sum(any(reference in each for reference in own) for each in sent)
 
 
 def _last_answers(run: Run) -> Iterator[Body]:

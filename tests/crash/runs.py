@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
 
 from tests.core import (
+    UNAUTHORISED,
     Behaviour,
     Core,
     CountingProviders,
@@ -18,8 +19,9 @@ from tests.core import (
     initiation,
 )
 from tests.crash.fuse import CancellingFuse, Fuse, KilledError, PausingFuse, fused_worker
+from worker.lifecycle.reopen import Reopened
 from worker.messages import Disposition, Exchange
-from worker.model import Delivery, OperationClass
+from worker.model import Delivery, OperationClass, Source
 
 MOST_DELIVERIES = 60
 """More than any honest end needs; a run that reaches it is going round in circles."""
@@ -38,6 +40,8 @@ class Intent:
     is_basket: bool = False
     is_removed: bool = False
     is_keyed: bool = False
+    is_replayed: bool = False
+    is_doubled: bool = False
 
     @property
     def may_leave_orphans(self) -> bool:
@@ -60,7 +64,12 @@ LINK_C = Intent("link, class C", OperationClass.KEYED, is_keyed=True)
 LINK_E = Intent("link, class E", OperationClass.NON_IDEMPOTENT)
 ADD_E = Intent("add, class E", OperationClass.NON_IDEMPOTENT, is_basket=True)
 REMOVE_B = Intent("remove, class B", OperationClass.ORPHAN_SAFE, is_basket=True, is_removed=True)
+REPLAY_E = replace(ADD_E, name="add, class E, replayed", is_replayed=True)
+TWICE_D = replace(LINK_D, name="link, class D, under two keys", is_doubled=True)
+TWICE_E = replace(ADD_E, name="add, class E, under two keys", is_doubled=True)
 INTENTS = (LINK_D, LINK_C, LINK_E, ADD_E, REMOVE_B)
+HISTORIES = (REPLAY_E, TWICE_D, TWICE_E)
+"""Payments that are not alone: with a past, or with a twin."""
 
 
 @dataclass(slots=True)
@@ -73,14 +82,37 @@ class Run:
 
 
 async def prepared(intent: Intent, behaviours: Sequence[Behaviour]) -> World:
-    """A world up to the delivery that the fuse is for."""
-    world = intent.world(() if intent.is_removed else behaviours)
+    """A world up to the deliveries that the fuse is for."""
+    first = (UNAUTHORISED,) if intent.is_replayed else ()
+    has_past = intent.is_removed or intent.is_replayed
+    world = intent.world(first if has_past else behaviours)
     world.broker.ready.append(intent.request)
-    if intent.is_removed:
+    if has_past:
         await drain(world)
         world.providers.behaviours = list(behaviours)
+    if intent.is_removed:
         world.broker.ready.append(cancellation())
+    if intent.is_replayed:
+        world.broker.ready.append(await _replayed(world))
+    if intent.is_doubled:
+        world.broker.ready.append(_under_another_key(intent.request))
     return world
+
+
+async def _replayed(world: World) -> Delivery:
+    """The dead letter of a payment that was reopened, put back as an operator's tool does."""
+    (letter,) = world.broker.letters
+    (payment_id,) = world.store.tables.records
+    ledger = fused_worker(world, Fuse()).ledger
+    reopened = await ledger.reopen(payment_id, actor="ops", run="run-1", reason="fixed")
+    if not isinstance(reopened, Reopened):
+        raise TypeError(reopened)
+    headers = {**letter.headers, "sequence": reopened.sequence}
+    return replace(world.broker.copy(letter, Source.REPLAY), headers=headers)
+
+
+def _under_another_key(request: Delivery) -> Delivery:
+    return replace(request, message_id="key-2")
 
 
 async def drain(world: World, fuse: Fuse | None = None, *, deliveries: int | None = None) -> None:

@@ -22,7 +22,7 @@ from tests.core import (
     Said,
 )
 from tests.crash.laws import breaches
-from tests.crash.runs import ADD_E, INTENTS, LINK_D, REMOVE_B, Intent, kill_run
+from tests.crash.runs import ADD_E, HISTORIES, INTENTS, LINK_D, REMOVE_B, Intent, kill_run
 from worker.messages import Exchange
 
 BEHAVIOURS = {
@@ -50,6 +50,17 @@ async def test_a_worker_killed_at_any_boundary_pays_once_and_answers(
     assert len(unhurt.boundaries) >= 10
     for at in range(1, len(unhurt.boundaries) + 1):
         run = await kill_run(intent, behaviours, at)
+        assert breaches(run) == [], (at, run.boundaries[-1], run.world.broker.steps)
+
+
+@pytest.mark.parametrize("intent", HISTORIES, ids=lambda intent: intent.name)
+@pytest.mark.parametrize("name", ["answers", "refused, then answers", "reset after it acted"])
+async def test_a_replayed_or_doubled_payment_killed_at_any_boundary_is_paid_once(
+    intent: Intent, name: str
+) -> None:
+    unhurt = await kill_run(intent, BEHAVIOURS[name], 0)
+    for at in range(1, len(unhurt.boundaries) + 1):
+        run = await kill_run(intent, BEHAVIOURS[name], at)
         assert breaches(run) == [], (at, run.boundaries[-1], run.world.broker.steps)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.core import ANSWERS, REFUSED_CONNECTION, RESET_AFTER, Behaviour
 from tests.crash.laws import breaches
-from tests.crash.runs import INTENTS, Intent, kill_run, pause_run
+from tests.crash.runs import HISTORIES, INTENTS, Intent, kill_run, pause_run
 
 BEHAVIOURS = {
     "answers": (ANSWERS,),
@@ -14,10 +14,13 @@ BEHAVIOURS = {
 PAST_THE_LEASE = 600.0
 
 
-@pytest.mark.parametrize("intent", INTENTS, ids=lambda intent: intent.name)
+@pytest.mark.parametrize("intent", INTENTS + HISTORIES, ids=lambda intent: intent.name)
 @pytest.mark.parametrize("behaviours", BEHAVIOURS.values(), ids=BEHAVIOURS)
-@pytest.mark.parametrize("wait", [0.0, PAST_THE_LEASE], ids=["at once", "past the lease"])
-@pytest.mark.parametrize("deliveries", [1, None], ids=["one delivery", "to the end"])
+@pytest.mark.parametrize(
+    ("wait", "deliveries"),
+    [(0.0, 1), (PAST_THE_LEASE, 1), (PAST_THE_LEASE, None)],
+    ids=["at once", "past the lease", "past the lease and to the end"],
+)
 async def test_two_workers_interleaved_at_any_boundary_pay_once(
     intent: Intent, behaviours: tuple[Behaviour, ...], wait: float, deliveries: int | None
 ) -> None:
