@@ -92,7 +92,7 @@ TROUBLES = {
 }
 
 
-@pytest.mark.parametrize("intent", [LINK_D, ADD_E, REMOVE_B], ids=lambda intent: intent.name)
+@pytest.mark.parametrize("intent", [LINK_D, ADD_E], ids=lambda intent: intent.name)
 @pytest.mark.parametrize("scripts", TROUBLES.values(), ids=TROUBLES)
 async def test_a_worker_killed_while_the_broker_is_in_trouble_loses_no_answer(
     intent: Intent, scripts: dict[Exchange, Said]
