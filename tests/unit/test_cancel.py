@@ -98,6 +98,7 @@ def payment_of(case: Case) -> Record | None:
         return None
     record = replace(
         PAYMENTS[case.state],
+        account="combo",
         kind=Kind.INITIATION if case.is_payment else Kind.REFUSAL,
         duplicate_of=OTHER_TOKEN if case.is_duplicate else None,
         email=EMAIL if case.has_email else None,

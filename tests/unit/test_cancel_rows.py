@@ -23,7 +23,7 @@ REMOVED = Succeeded(link=None, http_status=200)
 
 def paid() -> Rows:
     """Rows with a basket payment that succeeded as item 12."""
-    before = replace(payment(operation_class=BASKET), email=EMAIL)
+    before = replace(payment(operation_class=BASKET), account="combo", email=EMAIL)
     record, answer = closed(before, State.SUCCEEDED, item_id="12")
     return Rows([record], answers=[answer])
 
@@ -190,6 +190,19 @@ def test_a_refusal_under_a_delivery_limit_tells_nothing_of_another_origins_payme
     )
     event = event_of(wished(rows, wish))
     assert (event.sequence, event.payment_status) == (0, None)
+
+
+@pytest.mark.parametrize(("account", "live"), [("another", False), ("combo", True)])
+def test_an_item_is_never_removed_at_another_account_than_its_own(
+    account: str,
+    live: bool,  # noqa: FBT001 - a row's field
+) -> None:
+    """The payment may have been paid between the look-up and the claim."""
+    rows = paid()
+    rows.records[PAYMENT_ID] = replace(rows.records[PAYMENT_ID], account=account, live=live)
+    result = wished(rows)
+    assert isinstance(result, Held)
+    assert result.reason == "payment moved"
 
 
 # --- its own claim -----------------------------------------------------------------------------

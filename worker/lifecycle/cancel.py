@@ -151,6 +151,9 @@ def _remove(
         return Change(result=held(record, now, "payment appeared"))
     if isinstance(wish.plan, Refusal):
         return _refused(record, wish.plan.code, now, payment)
+    if (wish.plan.account.name, wish.plan.live) != (payment.account, payment.live):
+        # It was paid elsewhere between the look-up and this write: its item is unknown there.
+        return Change(result=held(record, now, "payment moved"))
     if not wish.may_call:
         return Change(result=held(record, now, "no permit"))
     lease_until = now + timedelta(seconds=rules.lease_seconds)
