@@ -279,9 +279,15 @@ def make_core(
         notify=changes.append,
     )
     ledger = Ledger(store=store, rules=rules, clock=clock)
+    surprises: list[Exception] = []
     announcer = Announcer(publisher=publisher, source=SOURCE)
     caller = Caller(
-        ledger=ledger, providers=PROVIDERS, transport=transport, clock=clock, rules=rules
+        ledger=ledger,
+        providers=PROVIDERS,
+        transport=transport,
+        clock=clock,
+        rules=rules,
+        on_surprise=surprises.append,
     )
     replies = Replies(
         announcer=announcer,

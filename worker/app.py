@@ -217,6 +217,9 @@ class Worker:
                 transport=transport,
                 clock=self._clock,
                 rules=self._rules,
+                on_surprise=lambda error: self._telemetry.warned(
+                    "A call failed in a way nobody foresaw", "call.surprise", error
+                ),
             ),
             replies=Replies(
                 announcer=announcer,

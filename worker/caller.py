@@ -24,15 +24,21 @@ RECORDING_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """Where an operation stands after its calls, if there were any."""
+    """Where an operation stands after its calls, if there were any, and at which account."""
 
     end: Decided | Waiting | Held
     tries: tuple[Try, ...] = ()
     is_forced: bool = False
+    account: str | None = None
+    live: bool | None = None
 
 
 class Caller:
-    """Makes the calls of a won claim; raises ``StoreUnavailableError`` if it cannot record."""
+    """Makes the calls of a won claim; raises ``StoreUnavailableError`` if it cannot record.
+
+    ``on_surprise`` is told an exception that nobody foresaw: its payment is in doubt, and
+    somebody must mend the code.
+    """
 
     def __init__(
         self,
@@ -42,7 +48,9 @@ class Caller:
         transport: Transport,
         clock: Clock,
         rules: Rules,
+        on_surprise: Callable[[Exception], None],
     ) -> None:
+        self._on_surprise = on_surprise
         self._ledger = ledger
         self._providers = providers
         self._transport = transport
@@ -118,7 +126,8 @@ class Caller:
                 # What cannot be recorded expires with its lease; the task stays cancelled.
                 await self._record_cut(won, call)
             raise
-        except Exception:  # noqa: BLE001 - while CALLING any surprise is an unknown outcome
+        except Exception as error:  # noqa: BLE001 - while CALLING a surprise is an unknown outcome
+            self._on_surprise(error)
             end = Ended(cut_off(call) or Unknown())
         if isinstance(end, Unused):
             return Called(await self._unused(won, end), call.tries)

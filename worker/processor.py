@@ -97,9 +97,10 @@ class Processor:
                 case Won():
                     called = await self._caller.pay(claimed, plan, asked.request, permit)
                     # Every use is told, not only audited (payment rules M4).
-                    return replace(called, is_forced=self._is_forced(asked.request, plan))
+                    called = replace(called, is_forced=self._is_forced(asked.request, plan))
+                    return _placed(called, plan)
                 case Held() | Decided():
-                    return Called(claimed)
+                    return _placed(Called(claimed), plan)
                 case Kept():
                     return claimed
                 case other:
@@ -116,7 +117,7 @@ class Processor:
                 called = await self._caller.remove(claimed, plan, asked.request, permit)
             else:
                 called = Called(claimed)
-        return await self._reply(called, delivery, asked, story)
+        return await self._reply(_placed(called, plan), delivery, asked, story)
 
     def _is_forced(self, asked: PaymentRequest, plan: Route | Refusal) -> bool:
         """Whether the mode reaches beyond the deployment; in production it equals LIVE."""
@@ -209,7 +210,13 @@ class Processor:
             handled = await self._replies.answer(called.end, delivery, asked.envelope)
         else:
             handled = await self._replies.wait(called.end, delivery, asked.envelope, story)
-        told = replace(handled.story, tries=called.tries, livemode_forced=called.is_forced)
+        told = replace(
+            handled.story,
+            tries=called.tries,
+            livemode_forced=called.is_forced,
+            account=handled.story.account or called.account,
+            live=handled.story.live if handled.story.live is not None else called.live,
+        )
         return Handled(handled.disposition, told)
 
 
@@ -223,6 +230,13 @@ def _opening(reading: Reading, delivery: Delivery) -> Story:
         attempts=reading.envelope.attempts,
         sequence=reading.envelope.sequence,
     )
+
+
+def _placed(called: Called, plan: Route | Refusal | None) -> Called:
+    """Say at which account a delivery stands, also while it waits (payment rules M6)."""
+    if not isinstance(plan, Route):
+        return called
+    return replace(called, account=plan.account.name, live=plan.live)
 
 
 def _with_remarks(story: Story, reading: Reading, delivery: Delivery) -> Story:

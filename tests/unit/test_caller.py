@@ -90,6 +90,7 @@ class Till:
         self.store = MemoryStore(self.clock)
         self.transport = WatchedTransport(list(steps))
         rules = Rules()
+        self.surprises: list[Exception] = []
         self.ledger = Ledger(store=self.store, rules=rules, clock=self.clock)
         self.permits = AccountPermits(
             {"combo": Limits()}, clock=self.clock, notify=lambda _change: None
@@ -100,6 +101,7 @@ class Till:
             transport=self.transport,
             clock=self.clock,
             rules=rules,
+            on_surprise=self.surprises.append,
         )
 
     async def pay(self, asked: PaymentRequest = WISH.request) -> Called:
@@ -167,10 +169,12 @@ async def test_any_surprise_while_calling_is_unknown_and_never_an_error_of_ours(
         transport=till.transport,
         clock=till.clock,
         rules=Rules(),
+        on_surprise=till.surprises.append,
     )
     called = await till.pay()
     assert isinstance(called.end, Decided)
     assert called.end.answer.event.code is Code.OUTCOME_UNKNOWN
+    assert len(till.surprises) == 1
 
 
 async def test_a_probe_that_meets_a_fault_of_ours_gives_the_claim_back() -> None:
