@@ -34,6 +34,10 @@ async def live_events(
     arrived: asyncio.Queue[Delivery | None] = asyncio.Queue()
 
     async def serve(connection: AbstractConnection) -> None:
+        if (task := asyncio.current_task()) is not None:
+            # A connection's end is told by the session; without somebody who asks for the error
+            # that this task then ends with, asyncio would print a traceback beside it.
+            task.add_done_callback(_ask_for_error)
         ready = asyncio.Event()
         announcing = asyncio.create_task(_announce(ready, on_ready))
         try:
@@ -51,6 +55,11 @@ async def live_events(
     finally:
         keeper.cancel()
         await asyncio.wait({keeper})
+
+
+def _ask_for_error(task: asyncio.Task[object]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def _announce(ready: asyncio.Event, on_ready: Callable[[], None]) -> None:

@@ -57,6 +57,7 @@ from worker.rules import BrokerAddress
 from worker.submission.sending import Limits, Sender
 from worker.topology import Topology
 
+_PUBLISH_SECONDS = 10.0
 _EXAMPLE = "Example: payment-worker publish requests.csv --key-column piece"
 
 
@@ -176,22 +177,26 @@ async def _send(
     limits: Limits,
 ) -> bool:
     """Send what is ready; return whether a signal cut it short. Raises ``BrokerTroubleError``."""
-    # One try with a clear reason: a broker that is not there at all is not worth any patience.
-    async with connected(address, role="publisher"):
-        report.begin(to=f"{address.host}:{address.port}")
-    publisher = AmqpPublisher(address, topology, clock=context.clock, on_trouble=report.trouble)
+    # A short patience bounds the single publication too, or it would be none.
+    seconds = min(_PUBLISH_SECONDS, max(limits.patience, 1.0))
+    publisher = AmqpPublisher(
+        address, topology, clock=context.clock, on_trouble=report.trouble, seconds=seconds
+    )
+    sender = Sender(
+        publisher,
+        partial(publish_alone, address, topology, seconds=seconds),
+        clock=context.clock,
+        report=report.sent,
+        limits=limits,
+    )
     ready = intake.checked.ready
-    with _bar(context.output, len(ready)) as advance:
-        report.advance_with(advance)
-        sender = Sender(
-            publisher,
-            partial(publish_alone, address, topology),
-            clock=context.clock,
-            report=report.sent,
-            limits=limits,
-        )
-        async with publisher:
-            with _stopping(sender, context.output) as stopped:
+    with _stopping(sender, context.output) as stopped:
+        # One try with a clear reason: a broker that is not there at all is worth no patience.
+        async with connected(address, role="publisher"):
+            report.begin(to=f"{address.host}:{address.port}")
+        with _bar(context.output, len(ready)) as advance:
+            report.advance_with(advance)
+            async with publisher:
                 await sender.send(ready)
     return stopped.is_set()
 
