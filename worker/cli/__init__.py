@@ -7,6 +7,7 @@ import typer
 
 from worker import __version__
 from worker.cli import (
+    check,
     config,
     dead_letters,
     demo,
@@ -29,6 +30,7 @@ REGISTRATIONS: tuple[Callable[[typer.Typer], None], ...] = (
     watch.register,
     demo.register,
     dead_letters.register,
+    check.register,
     config.register,
     topology.register,
     ledger.register,

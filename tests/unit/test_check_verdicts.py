@@ -1,0 +1,288 @@
+"""What was seen, and the verdict on it: every pure rule of the doctor as a table."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.fakes_clock import START, FakeClock
+from tests.settings_sample import SAMPLE, load_sample
+from worker.adapters.topology import Finding
+from worker.adapters.topology import Verdict as Seen
+from worker.checks import CHECKS, Deployment, Row, Verdict, choose, examine
+from worker.checks.broker import (
+    depth_remark,
+    existence_remarks,
+    heartbeat_remark,
+    likeness_remarks,
+    listed,
+    mark_remarks,
+)
+from worker.checks.broker_view import Fate
+from worker.checks.certificates import expiry
+from worker.checks.probes import is_public
+from worker.checks.providers import endpoint_remark
+from worker.checks.publishing import publish_remark, return_remarks
+from worker.checks.queues import limit_remarks
+from worker.checks.reach import Reached
+from worker.checks.schemas import file_remarks
+from worker.checks.system import offset_text, python_remark, space_remark
+from worker.checks.verdicts import Blame, Remark
+from worker.contract.schemas import documents
+from worker.messages import Publication
+from worker.model import Environment, Fault
+from worker.topology import Topology
+
+OURS = Topology(environment=Environment.STAGING)
+MARK, FOREIGN = "payments.environment.staging", "payments.environment.production"
+
+
+def verdicts(remarks: list[Remark]) -> list[tuple[Verdict, str]]:
+    return [(each.verdict, each.about) for each in remarks]
+
+
+def marks(ours: Seen, foreign: Seen) -> list[Finding]:
+    return [
+        Finding("exchange", MARK, ours),
+        Finding("exchange", FOREIGN, foreign),
+        Finding("bindings", "payments.*", Seen.SKIP),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ours", "foreign", "expected"),
+    [
+        (Seen.OK, Seen.OK, [(Verdict.OK, MARK)]),
+        (Seen.MISSING, Seen.OK, [(Verdict.FAIL, MARK)]),
+        (Seen.OK, Seen.MISMATCH, [(Verdict.FAIL, FOREIGN)]),
+        (Seen.MISSING, Seen.MISMATCH, [(Verdict.FAIL, MARK), (Verdict.FAIL, FOREIGN)]),
+        (Seen.SKIP, Seen.OK, [(Verdict.SKIP, MARK)]),
+        (Seen.OK, Seen.SKIP, [(Verdict.SKIP, FOREIGN)]),
+    ],
+)
+def test_the_broker_must_carry_our_mark_and_no_other(
+    ours: Seen, foreign: Seen, expected: list[tuple[Verdict, str]]
+) -> None:
+    """For the other environment's mark the topology says ``OK`` where it is absent."""
+    assert verdicts(mark_remarks(marks(ours, foreign), OURS)) == expected
+
+
+def test_missing_objects_fail_one_by_one_and_the_marks_are_not_counted() -> None:
+    findings = [
+        Finding("exchange", "payments.requests", Seen.OK),
+        Finding("queue", "payments.work", Seen.MISSING, "NOT_FOUND"),
+        Finding("queue", "payments.dlq", Seen.SKIP, "ACCESS_REFUSED"),
+        *marks(Seen.MISSING, Seen.OK),
+    ]
+    remarks = existence_remarks(findings, OURS)
+    assert verdicts(remarks) == [
+        (Verdict.FAIL, "queue payments.work"),
+        (Verdict.SKIP, "Existence of payments.dlq"),
+        (Verdict.OK, "Objects"),
+    ]
+    assert remarks[-1].cause == "1 of 3 exist"
+
+
+def test_what_an_object_is_made_of_is_ok_fail_or_not_visible() -> None:
+    findings = [
+        Finding("queue", "payments.work", Seen.MISMATCH, "inequivalent arg"),
+        Finding("queue", "payments.dlq", Seen.SKIP, "no right"),
+        Finding("exchange", "payments.dlx", Seen.OK),
+        *marks(Seen.OK, Seen.OK),
+    ]
+    mismatch, unseen, alike = likeness_remarks(findings, OURS)
+    assert (mismatch.verdict, mismatch.about) == (Verdict.FAIL, "queue payments.work")
+    assert "inequivalent arg" in mismatch.cause
+    assert unseen.verdict is Verdict.SKIP
+    assert "not visible over AMQP" in unseen.cause
+    assert (alike.verdict, alike.cause) == (Verdict.OK, "1 of 3 are as they must be")
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_declared", "verdict"),
+    [
+        (Seen.OK, True, Verdict.OK),
+        (Seen.OK, False, Verdict.OK),
+        (Seen.MISMATCH, True, Verdict.FAIL),
+        (Seen.MISMATCH, False, Verdict.SKIP),
+        (Seen.SKIP, True, Verdict.SKIP),
+        (Seen.MISSING, True, Verdict.SKIP),
+        (None, False, Verdict.SKIP),
+    ],
+)
+def test_a_limit_is_ok_only_where_an_identical_declaration_proves_it(
+    *, seen: Seen | None, is_declared: bool, verdict: Verdict
+) -> None:
+    findings = {} if seen is None else {"q": Finding("queue", "q", seen, "words")}
+    (remark,) = limit_remarks(["q"], findings, is_declared=is_declared)
+    assert remark.verdict is verdict
+
+
+REFUSED = Fault("routing_key", "not_permitted", "ACCESS_REFUSED")
+ABSENT = Fault("exchange", "exchange_missing", "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("fate", "published", "blame", "returned"),
+    [
+        (Publication.UNROUTABLE, Verdict.OK, None, Verdict.OK),
+        (Publication.CONFIRMED, Verdict.OK, None, Verdict.FAIL),
+        (Publication.REFUSED, Verdict.FAIL, None, Verdict.SKIP),
+        (Publication.UNKNOWN, Verdict.FAIL, Blame.UNREACHABLE, Verdict.SKIP),
+        (REFUSED, Verdict.FAIL, None, Verdict.SKIP),
+        (ABSENT, Verdict.SKIP, None, Verdict.SKIP),
+    ],
+)
+def test_a_message_nobody_is_bound_for_must_come_back(
+    fate: Fate, published: Verdict, blame: Blame | None, returned: Verdict
+) -> None:
+    remark = publish_remark("payments.results", fate)
+    assert (remark.verdict, remark.blame) == (published, blame)
+    first, bindings = return_remarks("payments.results", fate)
+    assert first.verdict is returned
+    assert bindings.verdict is Verdict.SKIP
+
+
+@pytest.mark.parametrize(
+    ("seconds", "is_warned"), [(9, True), (10, False), (15, False), (16, True), (60, True)]
+)
+def test_a_heartbeat_is_between_ten_and_fifteen_seconds(*, seconds: int, is_warned: bool) -> None:
+    remark = heartbeat_remark(seconds)
+    assert (remark is not None) is is_warned
+    if remark is not None:
+        assert f"{3 * (seconds + 1)} s" in remark.cause
+
+
+def test_any_dead_letter_warns() -> None:
+    assert depth_remark("q", 0).verdict is Verdict.OK
+    assert depth_remark("q", 7) == Remark(
+        verdict=Verdict.WARN, cause="7 waiting for a person", about="q"
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "verdict"),
+    [
+        (-1, Verdict.FAIL),
+        (6, Verdict.FAIL),
+        (7, Verdict.WARN),
+        (29, Verdict.WARN),
+        (30, Verdict.OK),
+    ],
+)
+def test_a_certificate_is_renewed_in_time(days: int, verdict: Verdict) -> None:
+    reached = Reached(place="x:443", expires=START + timedelta(days=days))
+    assert expiry("x", reached, START).verdict is verdict
+
+
+def test_a_certificate_that_was_not_seen_is_no_ok() -> None:
+    assert expiry("x", Reached(place="x:443", trouble="refused"), START).verdict is Verdict.SKIP
+    assert expiry("x", Reached(place="x:80"), START).verdict is Verdict.SKIP
+
+
+def test_an_endpoint_that_does_not_answer_warns_only() -> None:
+    assert endpoint_remark("a", Reached(place="x:443", trouble="refused")).verdict is Verdict.WARN
+    secured = Reached(place="x:443", expires=START)
+    assert endpoint_remark("a", secured).cause == "x:443 answers, TLS verified"
+    assert endpoint_remark("a", Reached(place="x:80")).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict"),
+    [((3, 10), Verdict.FAIL), ((3, 11), Verdict.OK), ((3, 14), Verdict.OK), ((4, 0), Verdict.OK)],
+)
+def test_python_is_recent_enough(version: tuple[int, int], verdict: Verdict) -> None:
+    assert python_remark(version).verdict is verdict
+
+
+@pytest.mark.parametrize(("free", "verdict"), [(199, Verdict.FAIL), (200, Verdict.OK)])
+def test_below_the_least_free_space_is_a_failure(
+    free: int, verdict: Verdict, tmp_path: Path
+) -> None:
+    assert space_remark(tmp_path, free, 200).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("10.0.0.5", False),
+        ("localhost", False),
+        ("0.0.0.0", True),  # noqa: S104 - the address under test
+        ("::", True),
+        ("8.8.8.8", True),
+        ("[2600::1]", True),
+    ],
+)
+def test_an_address_open_to_everybody_is_public(*, host: str, expected: bool) -> None:
+    assert is_public(host) is expected
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text"), [(0, "+00:00"), (60, "+01:00"), (-210, "-03:30"), (345, "+05:45")]
+)
+def test_an_offset_is_written_as_people_write_it(minutes: int, text: str) -> None:
+    assert offset_text(timedelta(minutes=minutes)) == text
+
+
+def test_a_long_list_of_names_is_cut() -> None:
+    assert listed(["a", "b", "c"]) == "a, b, c"
+    assert listed(["a", "b", "c", "d", "e"]) == "a, b, c and 2 more"
+
+
+def test_schema_files_are_compared_where_there_are_any(tmp_path: Path) -> None:
+    assert [each.verdict for each in file_remarks(tmp_path)] == [Verdict.SKIP]
+    for name, text in documents().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(text.encode())
+    assert [each.verdict for each in file_remarks(tmp_path)] == [Verdict.OK]
+    first, second, *_ = sorted(documents())
+    (tmp_path / first).unlink()
+    (tmp_path / second).write_text("{}")
+    assert verdicts(file_remarks(tmp_path)) == [(Verdict.FAIL, first), (Verdict.FAIL, second)]
+
+
+async def examined(deployment: Deployment, only: str) -> list[Row]:
+    chosen = choose(CHECKS, only=[only], at_start=False)
+    return [row async for row in examine(deployment, CHECKS, chosen)]
+
+
+@pytest.fixture
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Move this process to another time zone, and back."""
+
+    def move(name: str) -> None:
+        monkeypatch.setenv("TZ", name)
+        time.tzset()
+
+    yield move
+    monkeypatch.undo()
+    time.tzset()
+
+
+async def test_a_process_outside_utc_is_warned_of(zone: Callable[[str], None]) -> None:
+    zone("UTC")
+    (row,) = await examined(Deployment(clock=FakeClock()), "SYS004")
+    assert row.verdict is Verdict.OK
+    zone("Europe/Paris")
+    (row,) = await examined(Deployment(clock=FakeClock()), "SYS004")
+    assert (row.verdict, row.cause) == (Verdict.WARN, "the process runs at UTC+01:00")
+    assert "TZ=UTC" in row.fix
+
+
+async def test_the_state_directory_must_be_there_and_have_room(tmp_path: Path) -> None:
+    async def row_of(lines: str) -> Row:
+        loaded = load_sample(tmp_path, f"{SAMPLE}\n[ledger]\n{lines}")
+        (row,) = await examined(Deployment(clock=FakeClock(), loaded=loaded), "SYS003")
+        return row
+
+    path = f'path = "{tmp_path}/ledger.sqlite3"\n'
+    assert (await row_of(path)).verdict is Verdict.OK
+    full = await row_of(f"{path}minimum_free_mib = 1000000000\n")
+    assert full.verdict is Verdict.FAIL
+    assert "1000000000 MiB are needed" in full.cause
+    missing = await row_of(f'path = "{tmp_path}/none/ledger.sqlite3"\n')
+    assert (missing.verdict, missing.cause) == (Verdict.FAIL, "there is no such directory")

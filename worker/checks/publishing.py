@@ -1,0 +1,95 @@
+"""AMQP007 and 008: what the worker publishes is confirmed, and comes back when nobody wants it.
+
+Both are read from messages that nobody is bound for: a confirm proves the permission, the return
+proves that no answer can vanish, and nothing stays on the broker.
+"""
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from worker.checks.broker import CONNECTED, NOT_VISIBLE
+from worker.checks.broker_view import Fate
+from worker.checks.check import Check
+from worker.checks.deployment import Deployment
+from worker.checks.verdicts import Blame, Group, Remark, fail, ok, skip
+from worker.messages import Exchange, Publication
+from worker.model import Fault
+
+_EXCHANGES = (Exchange.RESULTS, Exchange.RETRY, Exchange.DEAD_LETTER)
+_RIGHTS = "Give the worker's user the permissions of deploy/rabbitmq/definitions.json."
+
+
+def return_remarks(exchange: str, fate: Fate) -> list[Remark]:
+    """Whether an event without a subscriber comes back, so that it is kept and alerted: pure."""
+    bindings = skip(NOT_VISIBLE, about="Binding of each origin")
+    match fate:
+        case Publication.UNROUTABLE:
+            return [ok("an event nobody is bound for comes back", about=exchange), bindings]
+        case Publication.CONFIRMED:
+            cause = (
+                "a catch-all binding or an alternate exchange took an event nobody is bound for;"
+                " its queue now holds one message of type check"
+            )
+            return [fail(cause, about=exchange), bindings]
+        case Publication.REFUSED | Publication.UNKNOWN | Fault():
+            return [skip("no event could be published: see AMQP008", about=exchange), bindings]
+        case other:
+            assert_never(other)
+
+
+def publish_remark(exchange: str, fate: Fate) -> Remark:
+    """Whether the worker may publish there and hears what became of it: pure."""
+    match fate:
+        case Publication.UNROUTABLE:
+            return ok("may publish; confirm and return work", about=exchange)
+        case Publication.CONFIRMED:
+            return ok("may publish; confirms work, the message did not come back", about=exchange)
+        case Publication.REFUSED:
+            cause = "the broker refuses the message (nack): a queue behind it is full"
+            return fail(cause, about=exchange, fix="Look at the queues bound to it.")
+        case Publication.UNKNOWN:
+            cause = "no confirm: the broker blocks publishers (memory or disk alarm) or went away"
+            fix = "Look for alarms with `rabbitmq-diagnostics alarms`."
+            return fail(cause, about=exchange, fix=fix, blame=Blame.UNREACHABLE)
+        case Fault(code="exchange_missing"):
+            return skip("it does not exist: see AMQP002", about=exchange)
+        case Fault(message=words):
+            return fail(words, about=exchange)
+        case other:
+            assert_never(other)
+
+
+async def _look_at_returns(deployment: Deployment) -> Sequence[Remark]:
+    broker = deployment.broker
+    fate = await broker.unroutable(Exchange.RESULTS)
+    return return_remarks(broker.topology.exchange(Exchange.RESULTS), fate)
+
+
+async def _look_at_publishing(deployment: Deployment) -> Sequence[Remark]:
+    broker = deployment.broker
+    return [
+        publish_remark(broker.topology.exchange(each), await broker.unroutable(each))
+        for each in _EXCHANGES
+    ]
+
+
+CHECKS = (
+    Check(
+        id="AMQP007",
+        group=Group.BROKER,
+        title="Every answer has a queue, and none is swallowed",
+        fix="Take away the catch-all binding or the alternate exchange of the results exchange.",
+        look=_look_at_returns,
+        needs=CONNECTED,
+        seconds=15.0,
+    ),
+    Check(
+        id="AMQP008",
+        group=Group.BROKER,
+        title="The worker may publish; confirms and returns work",
+        fix=_RIGHTS,
+        look=_look_at_publishing,
+        needs=CONNECTED,
+        seconds=30.0,
+    ),
+)
