@@ -22,6 +22,26 @@ pytestmark = pytest.mark.broker
 LINK = "https://pay.example/s/abc?token=secret"
 FOLLOWING = "Following"
 
+WORKER = """
+environment = "staging"
+[ledger]
+keys = ["c3VjaCBhIGdvb2Qga2V5LCAzMiBieXRlcyBvZiBpdCE="]
+[results.subscribers]
+shop = ["web", "televente"]
+accounts = ["compta"]
+[accounts.combo]
+provider = "basket"
+[accounts.combo.test]
+base_url = "https://combo.test.example"
+login = "pay.test.example"
+password = "basket-password"
+[accounts.combo.test.companies.1]
+regie_id = "cantine"
+item_url = "https://back.test.example/i/{reference}/"
+display_name = "Commande {id_commande}"
+"""
+"""What a worker's machine has beside the broker's settings."""
+
 
 def event(status: Status = Status.SUCCEEDED) -> Event:
     if status is Status.SUCCEEDED:
@@ -88,6 +108,19 @@ async def test_only_the_origins_named_are_followed(broker: Broker, tmp_path: Pat
             await publish(line, event(Status.FAILED), origin="web")
             ended = await command.ended()
         assert [record["result"] for record in ended.records] == [False]
+
+
+async def test_without_a_name_every_subscribers_origins_are_followed(
+    broker: Broker, tmp_path: Path
+) -> None:
+    async with declared(broker) as (topology, _):
+        settings = client_settings(tmp_path, broker.address, topology)
+        text = settings.read_text(encoding="utf-8")
+        settings.write_text(f"{WORKER}{text}", encoding="utf-8")
+        everyone = await run(settings, "watch", "--for", "1")
+        shop = await run(settings, "watch", "shop", "--for", "1")
+    assert "Following compta, web, televente;" in everyone.err, everyone.err
+    assert "Following web, televente;" in shop.err
 
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--count", "1"], 1)])

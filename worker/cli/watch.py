@@ -88,9 +88,9 @@ def _origins(context: CommandContext, names: Sequence[str]) -> tuple[Origin, ...
     if not found:
         raise CommandError(
             "usage",
-            "No origin to follow: the settings name no subscriber.",
+            "No origin to follow: the settings name no subscriber, or are not complete.",
             exit_code=ExitCode.USAGE,
-            fix="Name origins: payment-worker watch dcp web",
+            fix="Name origins, as in payment-worker watch dcp web; or see config check.",
         )
     return tuple(dict.fromkeys(found))
 
@@ -100,6 +100,7 @@ def _subscribers(context: CommandContext) -> tuple[Subscriber, ...]:
     try:
         return context.loaded().settings.subscribers()
     except SettingsError:
+        context.output.say("No complete settings here, so every name is an origin.")
         return ()
 
 
