@@ -160,20 +160,20 @@ async def test_a_handler_outlives_a_dropped_connection(broker: Broker) -> None:
             stage.desk.gate.set()
             await until(lambda: stage.desk.finished == 2 and not stage.consumer.in_flight)
         await stage.empty()
-        lost = [entry["event"] for entry in logs]
+        lost = [entry["event.action"] for entry in logs]
         assert lost == ["delivery.acknowledgement_lost"]
         assert stage.troubles.seen[0].kind is TroubleKind.LOST
 
 
 async def test_the_consumer_comes_back_after_each_kind_of_loss(broker: Broker) -> None:
+    """A delivery may come twice then, because its acknowledgement may have been lost."""
     async with _stage(broker) as stage:
         await broker.drop_connections("consumer")
         await _sent(stage, "a")
-        await until(lambda: stage.desk.finished == 1)
+        await until(lambda: "a" in stage.desk.bodies)
         stage.proxy.cut()
         await _sent(stage, "b")
-        await until(lambda: stage.desk.finished == 2)
-        assert stage.desk.bodies == ["a", "b"]
+        await until(lambda: "b" in stage.desk.bodies)
         assert len(stage.troubles.seen) == 2
 
 
@@ -260,9 +260,9 @@ async def test_a_crashing_handler_loses_nothing_and_names_only_type_and_place(
             await until(lambda: stage.desk.finished == 1)
         await stage.empty()
         (crash,) = (entry for entry in logs if entry["log_level"] == "error")
-        assert crash["event"] == "delivery.handler_failed"
-        assert crash["error"] == "ValueError"
-        assert crash["place"].startswith("test_consumer.py:")
+        assert crash["event.action"] == "delivery.handler_failed"
+        assert crash["error.type"] == "ValueError"
+        assert crash["error.stack"][0].startswith("test_consumer.py:")
         assert "dupont" not in str(logs)
 
 
@@ -276,6 +276,7 @@ async def test_one_bad_message_does_not_stop_the_others(broker: Broker) -> None:
         stage.desk.decide = decide
         await _sent(stage, "bad", *"abcdef")
         await until(lambda: stage.desk.finished == 6)
+        assert not stage.consumer.pauses
 
 
 async def test_a_pause_takes_the_consumer_back_and_keeps_what_is_under_way(broker: Broker) -> None:

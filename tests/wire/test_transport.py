@@ -750,9 +750,9 @@ def test_an_unexpected_fault_is_a_fact_too_and_is_logged_without_its_text(
             assert server.posts == 0
         assert logs == [
             {
-                "event": "transport.unexpected_failure",
-                "kind": "ValueError",
-                "sent": True,
+                "event": "A call failed in a way nobody foresaw",
+                "event.action": "transport.surprise",
+                "error.type": "ValueError",
                 "log_level": "error",
             }
         ]

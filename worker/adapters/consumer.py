@@ -38,10 +38,11 @@ class AmqpConsumer:
     At most ``prefetch`` deliveries are unsettled and at most ``concurrency`` are being handled;
     the others wait here. ``on_handled`` gets each result and the seconds it took.
 
-    A delivery that comes back as ``RETURN``, or whose handling raised, is returned to the queue
-    once, after the consumer was taken back: nothing is consumed until a pause that grows with
-    every such return is over and ``until_usable`` has come back, so that nothing spins. What
-    already waits here stays: unacknowledged deliveries never exceed ``prefetch``.
+    A delivery that comes back as ``RETURN`` is returned to the queue once, after the consumer was
+    taken back: nothing is consumed until a pause that grows with every such return is over and
+    ``until_usable`` has come back, so that nothing spins. What already waits here stays:
+    unacknowledged deliveries never exceed ``prefetch``. A delivery whose handling raised waits by
+    itself and is returned while the others go on.
     """
 
     def __init__(
@@ -210,15 +211,26 @@ class AmqpConsumer:
             handled = await self._handle(received.delivery)
         except Exception as error:  # noqa: BLE001 (one bad delivery must not stop the others)
             _log_crash("delivery.handler_failed", error, received.delivery.message_id)
-        disposition = handled.disposition if handled is not None else Disposition.RETURN
+        if handled is None:
+            await self._return_alone(received)
+            return
         seconds = self._clock.monotonic() - started
-        await received.intake.settle(received, disposition)
-        if disposition is Disposition.RETURN:
+        await received.intake.settle(received, handled.disposition)
+        if handled.disposition is Disposition.RETURN:
             self._pause_after_return()
         else:
             self._returns = 0
-        if handled is not None:
-            self._on_handled(handled, seconds)
+        self._on_handled(handled, seconds)
+
+    async def _return_alone(self, received: Received) -> None:
+        """Return a delivery that nobody can handle, the later the more often it came.
+
+        The others go on: a fault of one message is no reason to stop consuming. Without a
+        ledger row it is given up at a hundred deliveries (contract section 3).
+        """
+        count = received.delivery.delivery_count
+        await self._clock.sleep(self._pace.delay(count, self._clock.fraction()))
+        await received.intake.return_now(received)
 
     def _pause_after_return(self) -> None:
         self.pause(_RETURNED)
@@ -247,4 +259,10 @@ def _log_crash(event: str, error: BaseException, message_id: str | None) -> None
     """Log the type and the place only: the text of an exception may hold personal data."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{PurePath(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
-    _logger.error(event, error=type(error).__name__, place=place, message_id=message_id)
+    facts = {
+        "event.action": event,
+        "error.type": type(error).__name__,
+        "error.stack": [place],
+        "labels.message_id": message_id,
+    }
+    _logger.error("Something nobody foresaw", **facts)

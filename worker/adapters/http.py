@@ -113,9 +113,9 @@ class HttpTransport:
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
             return NoReply(wire.sent, silence_of(error, sent=wire.sent))
         except Exception as error:  # noqa: BLE001  payment rules section 2: an unexpected exception after sending is unknown, never an internal error
-            _logger.error(  # noqa: TRY400  a traceback shows the signed address and the body
-                "transport.unexpected_failure", kind=type(error).__name__, sent=wire.sent
-            )
+            facts = {"event.action": "transport.surprise", "error.type": type(error).__name__}
+            # Not `exception`: a traceback shows the signed address and the body.
+            _logger.error("A call failed in a way nobody foresaw", **facts)  # noqa: TRY400
             return NoReply(wire.sent, silence_of(error, sent=wire.sent))
 
     async def _exchange(

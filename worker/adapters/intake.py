@@ -120,12 +120,14 @@ class Intake:
         try:
             await self._channel.basic_ack(received.tag)
         except CLIENT_ERRORS as error:
-            # Redelivery after a finished handling is normal: the ledger repeats the answer.
-            _logger.warning(
-                "delivery.acknowledgement_lost",
-                message_id=received.delivery.message_id,
-                error=type(error).__name__,
-            )
+            self._lost("acknowledgement_lost", received, error)
+
+    async def return_now(self, received: Received) -> None:
+        """Return one delivery while consuming goes on; it may come straight back."""
+        try:
+            await self._channel.basic_nack(received.tag, requeue=True)
+        except CLIENT_ERRORS as error:
+            self._lost("return_lost", received, error)
 
     async def give_back(self, unstarted: list[Received]) -> None:
         """Return deliveries to the queue: the ones settled so, and the ones never started."""
@@ -140,6 +142,15 @@ class Intake:
             return
         delivery = to_delivery(message, self._topology, self._clock.now())
         self._on_received(Received(self, tag, delivery))
+
+    def _lost(self, what: str, received: Received, error: Exception) -> None:
+        """Redelivery after a finished handling is normal: the ledger repeats the answer."""
+        facts = {
+            "event.action": f"delivery.{what}",
+            "error.type": type(error).__name__,
+            "labels.message_id": received.delivery.message_id,
+        }
+        _logger.warning("The broker delivers a message again", **facts)
 
     def _note_cancel(self, frame: Basic.Cancel) -> None:
         queue = self._topology.work_queue

@@ -8,7 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from worker import __version__
 from worker.adapters.store_errors import LedgerError
-from worker.app import LedgerFailedError, StartRefusedError, Worker
+from worker.adapters.topology import TopologyRefusedError
+from worker.app import LedgerFailedError, ProbePortError, StartRefusedError, Worker
 from worker.cli.context import CommandContext, ConfigOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.ledger import ledger_error
@@ -41,13 +42,22 @@ def _run(typer_context: typer.Context, config: ConfigOption = None) -> None:
         asyncio.run(_serve(context, loaded, telemetry, registry))
     except LedgerError as error:
         raise ledger_error(error) from error
-    except StartRefusedError as refused:
+    except (StartRefusedError, TopologyRefusedError) as refused:
         raise CommandError(
             "topology",
             f"The broker is not as it must be: {refused}.",
             exit_code=ExitCode.CONFIGURATION,
             fix="See `payment-worker topology verify`; `topology apply` creates what is missing.",
         ) from refused
+    except ProbePortError as taken:
+        # Not a wrong setting for certain: who holds the port may go, and a supervisor tries again.
+        raise CommandError(
+            "probe_port",
+            f"The port of the probes cannot be opened: {taken}.",
+            exit_code=ExitCode.FAILED,
+            field="probes.port",
+            fix="End the program that holds it (another worker?), or set another probes.port.",
+        ) from taken
     except LedgerFailedError as failed:
         raise CommandError(
             "ledger_failed",
