@@ -98,7 +98,7 @@ async def test_a_publish_whose_connection_dies_under_it_is_unknown(broker: Broke
     async with _stage(broker, seconds=20.0) as (publisher, stage):
         stage.proxy.go_dark()
         publishing = asyncio.create_task(publisher.publish(_EVENT))
-        await until(lambda: not publishing.done())
+        await until(lambda: publisher.in_flight)
         stage.proxy.cut()
         assert await publishing is Publication.UNKNOWN
 
@@ -141,7 +141,7 @@ async def test_our_own_cancellation_is_not_an_outcome(broker: Broker) -> None:
     async with _stage(broker) as (publisher, stage):
         stage.proxy.go_dark()
         publishing = asyncio.create_task(publisher.publish(_EVENT))
-        await until(lambda: not publisher.is_ready or not publishing.done())
+        await until(lambda: publisher.in_flight)
         publishing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await publishing

@@ -68,6 +68,11 @@ class AmqpPublisher:
         """Whether a publish could start at once; a blocked connection still counts as ready."""
         return self._lane is not None and self._lane.is_usable
 
+    @property
+    def in_flight(self) -> int:
+        """Publishes that wait for the broker's word now."""
+        return len(self._in_flight)
+
     def start(self) -> None:
         """Begin to connect; a publish waits for the connection within its own limit."""
         self._keeper = asyncio.create_task(self._sessions.run(self._serve), name="publisher")
