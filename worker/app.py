@@ -1,6 +1,7 @@
 """The composition root: builds the worker, starts it in order, stops it in order."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -56,6 +57,20 @@ class StartRefusedError(Exception):
         return "; ".join(f"{each.name}: {each.verdict} {each.reason}" for each in self.findings)
 
 
+class ProbePortError(Exception):
+    """The port of the probes cannot be listened on; ``reason`` is the system's word for why."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(host, port, reason)
+        self.host = host
+        self.port = port
+        self.reason = reason
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}: {self.reason}"
+
+
 class LedgerFailedError(Exception):
     """The ledger cannot be trusted any more: whether its last writes are durable is not known."""
 
@@ -83,8 +98,9 @@ class Worker:
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Start, consume until ``stop``, drain until done or ``hurry``, and close.
 
-        Raises ``LedgerError`` and ``StartRefusedError`` before anything is consumed, and
-        ``LedgerFailedError`` when the ledger gives up for good.
+        Raises ``LedgerError``, ``ProbePortError``, ``StartRefusedError`` and
+        ``TopologyRefusedError`` before anything is consumed, and ``LedgerFailedError`` when the
+        ledger gives up for good.
         """
         async with AsyncExitStack() as stack:
             store = await SqliteStore.open(
@@ -239,15 +255,23 @@ class Worker:
         if not settings.enabled:
             yield
             return
-        async with ProbeServer(
+        server = ProbeServer(
             settings.host,
             settings.port,
             is_alive=lambda: pulse.is_alive,
             readiness=pulse.readiness,
             registry=self._registry,
-        ) as server:
+        )
+        try:
+            await server.start()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else type(error).__name__
+            raise ProbePortError(settings.host, settings.port, reason) from error
+        try:
             self._telemetry.noted("Probes listen", "probes.started", port=server.port)
             yield
+        finally:
+            await server.stop()
 
     async def _sweep(self, ledger: Ledger, sweeper: Sweeper) -> None:
         """Sweep for ever; a sweep without a ledger is told and tried again."""
