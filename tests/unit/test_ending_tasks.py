@@ -2,7 +2,7 @@
 
 import asyncio
 
-from worker.adapters.connection import end_task
+from worker.adapters.sessions import end_task
 
 
 async def test_a_task_that_drops_a_cancellation_is_cancelled_again() -> None:

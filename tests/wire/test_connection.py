@@ -16,12 +16,12 @@ from worker.adapters.clock import SystemClock
 from worker.adapters.connection import (
     BrokerTroubleError,
     Pace,
-    Sessions,
     TroubleKind,
     connect,
     connect_patiently,
     connected,
 )
+from worker.adapters.sessions import Sessions
 from worker.model import Secret
 from worker.rules import BrokerAddress
 

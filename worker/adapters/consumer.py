@@ -17,9 +17,10 @@ from typing import Any, Final
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from worker.adapters.connection import OnTrouble, Pace, Sessions, end_task
+from worker.adapters.connection import OnTrouble, Pace
 from worker.adapters.decoding import decode_leniently
 from worker.adapters.intake import Intake, Received
+from worker.adapters.sessions import Sessions, end_task
 from worker.messages import Disposition, Handled
 from worker.model import Delivery
 from worker.ports import Clock

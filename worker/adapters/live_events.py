@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 
 from aio_pika.abc import AbstractConnection
 
-from worker.adapters.connection import OnTrouble, Pace, Sessions
+from worker.adapters.connection import OnTrouble, Pace
 from worker.adapters.follower import follow
+from worker.adapters.sessions import Sessions
 from worker.model import Delivery
 from worker.ports import Clock
 from worker.rules import BrokerAddress

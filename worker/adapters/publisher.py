@@ -12,11 +12,10 @@ from worker.adapters.connection import (
     CLIENT_ERRORS,
     OnTrouble,
     Pace,
-    Sessions,
-    end_task,
     is_own_cancellation,
 )
 from worker.adapters.lane import Lane
+from worker.adapters.sessions import Sessions, end_task
 from worker.messages import OutgoingMessage, Publication
 from worker.ports import Clock
 from worker.rules import BrokerAddress
