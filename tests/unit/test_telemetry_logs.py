@@ -72,12 +72,13 @@ def test_other_libraries_speak_from_warning_on_and_through_the_same_net() -> Non
     stream = io.StringIO()
     configure_logging("json", "debug", LineWriter(stream))
     logging.getLogger("aio_pika.connection").info("chatter")
-    logging.getLogger("aiormq.connection").warning("Lost %s", "amqp://payworker:s3cr3t@rabbit/v")
+    logging.getLogger("aiormq.connection").error("said in one line of our own")
+    logging.getLogger("aiohttp.client").warning("Lost %s", "amqp://payworker:s3cr3t@rabbit/v")
     reset = ConnectionResetError(104, "Connection reset by peer")
     logging.getLogger("aiohttp.server").error("Error handling request", exc_info=reset)
     lost, failed = lines(stream)
     assert lost["message"] == "Lost amqp://[userinfo]@rabbit/v"
-    assert lost["log.logger"] == "aiormq.connection"
+    assert lost["log.logger"] == "aiohttp.client"
     assert lost["log.level"] == "warning"
     assert failed["error.message"] == "Connection reset by peer"
     assert "s3cr3t" not in stream.getvalue()
@@ -105,7 +106,7 @@ def test_setting_up_twice_writes_each_line_once() -> None:
     stream = io.StringIO()
     for _ in range(2):
         configure_logging("json", "info", LineWriter(stream))
-    logging.getLogger("aiormq").warning("once")
+    logging.getLogger("aiohttp").warning("once")
     assert len(lines(stream)) == 1
 
 

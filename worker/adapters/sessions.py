@@ -85,11 +85,12 @@ class Sessions:
         finally:
             await end_task(serving)
             await close_quietly(connection)
+        # Asked in any case: a failure that nobody asks for is reported by the event loop.
+        error = None if serving.cancelled() else serving.exception()
         if broken:
             raise _lost(self._address, ended.result())
         if serving.cancelled():  # the client's way to say that the connection died under a call
             raise _lost(self._address, None)
-        error = serving.exception()
         if error is not None:
             raise _session_trouble(self._address, error) from error
 

@@ -124,8 +124,11 @@ def _lead_standard_library_to(logger: FilteringBoundLogger) -> None:
         root.removeHandler(handler)
     root.addHandler(_Bridge(logger))
     root.setLevel(logging.WARNING)
-    for name in ("aio_pika", "aiormq", "aiohttp", "asyncio", "pydantic_settings"):
+    for name in ("aiohttp", "asyncio", "pydantic_settings"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # These tell every lost connection several times over; `broker.disconnected` says it in a line.
+    for name in ("aio_pika", "aiormq"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(capture=True)
 
 
