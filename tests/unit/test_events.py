@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.builders import MESSAGE_ID, NOON, PAYMENT_ID, make_delivery, make_event
 from worker.codes import Code
 from worker.contract.events import (
+    LONGEST_TRACEPARENT,
     correlation_of,
     event_body,
     from_stored,
@@ -220,6 +221,19 @@ def test_a_repeat_differs_in_correlation_only() -> None:
     first = result_message(answer, correlation_id="1", traceparent=None, source="/s")
     again = result_message(answer, correlation_id="2", traceparent=None, source="/s")
     assert replace(again, correlation_id="1") == first
+
+
+def test_a_traceparent_that_would_burst_the_frame_is_left_out() -> None:
+    """A request may fill its own frame; ours would close the connection under all the others."""
+    answer = make_answer(make_event())
+    longest = "0" * LONGEST_TRACEPARENT
+    for own, stored in ((longest + "0", None), (None, longest + "0")):
+        sent = result_message(
+            replace(answer, traceparent=stored), correlation_id=None, traceparent=own, source="/s"
+        )
+        assert "traceparent" not in sent.headers
+    sent = result_message(answer, correlation_id=None, traceparent=longest, source="/s")
+    assert sent.headers["traceparent"] == longest
 
 
 def test_an_answer_without_a_delivery_correlates_to_the_request_that_led_to_it() -> None:
