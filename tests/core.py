@@ -258,6 +258,7 @@ class Core:
     sweeper: Sweeper
     permits: AccountPermits
     changes: list[BreakerChange]
+    surprises: list[Exception]
 
 
 def make_core(
@@ -306,8 +307,15 @@ def make_core(
         clock=clock,
         rules=rules,
     )
-    sweeper = Sweeper(ledger=ledger, announcer=announcer)
-    return Core(processor=processor, ledger=ledger, sweeper=sweeper, permits=gates, changes=changes)
+    sweeper = Sweeper(ledger=ledger, announcer=announcer, on_surprise=surprises.append)
+    return Core(
+        processor=processor,
+        ledger=ledger,
+        sweeper=sweeper,
+        permits=gates,
+        changes=changes,
+        surprises=surprises,
+    )
 
 
 @dataclass(slots=True)

@@ -137,7 +137,13 @@ class Worker:
             consumer = self._consumer(ledger, announcer, publisher, transport)
             pulse.watch(consumer=consumer, publisher=publisher)
             sweeping = asyncio.create_task(
-                self._sweep(ledger, Sweeper(ledger=ledger, announcer=announcer)), name="sweeper"
+                self._sweep(
+                    ledger,
+                    Sweeper(
+                        ledger=ledger, announcer=announcer, on_surprise=self._surprised_in_sweep
+                    ),
+                ),
+                name="sweeper",
             )
             stack.push_async_callback(_end, sweeping)
             consumer.start()
@@ -274,7 +280,7 @@ class Worker:
             await server.stop()
 
     async def _sweep(self, ledger: Ledger, sweeper: Sweeper) -> None:
-        """Sweep for ever; a sweep without a ledger is told and tried again."""
+        """Sweep for ever: nobody would notice a sweeper that has ended, and answers would wait."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS * (0.5 + self._clock.fraction()))
             try:
@@ -282,6 +288,9 @@ class Worker:
                 self._telemetry.stands(await ledger.standing())
             except StoreUnavailableError as error:
                 self._telemetry.warned("The ledger is away", "sweep.failed", error)
+                continue
+            except Exception as error:  # noqa: BLE001 - told, and tried again with the next sweep
+                self._surprised_in_sweep(error)
                 continue
             if swept.doubted or swept.unsent or swept.announced or swept.unclaimed:
                 self._telemetry.noted(
@@ -292,6 +301,9 @@ class Worker:
                     unsent=swept.unsent,
                     doubted=swept.doubted,
                 )
+
+    def _surprised_in_sweep(self, error: Exception) -> None:
+        self._telemetry.warned("A sweep failed in a way nobody foresaw", "sweep.surprise", error)
 
     async def _drain(self, consumer: AmqpConsumer, hurry: asyncio.Event) -> None:
         draining = asyncio.create_task(consumer.stop(self._settings.timing.drain_seconds))

@@ -6,12 +6,13 @@ claim whose message never came back is brought into doubt. Dead letters are not 
 their body travels with the message only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from worker.announcer import Announcement, Announcer
 from worker.ledger import Ledger
+from worker.ports import StoreUnavailableError
 from worker.records import Answer
 
 INTERVAL = 30.0
@@ -37,18 +38,30 @@ class Sweep:
 
 
 class Sweeper:
-    """Publishes owed answers and ends abandoned claims; any number of workers may run one."""
+    """Publishes owed answers and ends abandoned claims; any number of workers may run one.
 
-    def __init__(self, *, ledger: Ledger, announcer: Announcer) -> None:
+    ``on_surprise`` is told an exception that nobody foresaw about one claim or one answer: the
+    others are swept all the same, and this one is tried again with a later sweep.
+    """
+
+    def __init__(
+        self, *, ledger: Ledger, announcer: Announcer, on_surprise: Callable[[Exception], None]
+    ) -> None:
         self._ledger = ledger
         self._announcer = announcer
+        self._on_surprise = on_surprise
 
     async def sweep(self) -> Sweep:
         """Do everything that is due once; raises ``StoreUnavailableError``."""
         doubted = 0
         for operation_id in await self._ledger.expired_claims(older_than=EXPIRED_AGE, limit=BATCH):
-            if await self._ledger.expire(operation_id, older_than=EXPIRED_AGE) is not None:
-                doubted += 1
+            try:
+                if await self._ledger.expire(operation_id, older_than=EXPIRED_AGE) is not None:
+                    doubted += 1
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one bad claim must not keep the others
+                self._on_surprise(error)
         taken = await self._ledger.take_unpublished(older_than=UNPUBLISHED_AGE, limit=BATCH)
         said = await self._announce(taken)
         return Sweep(
@@ -62,11 +75,15 @@ class Sweeper:
         """Send one after another and stop at the first that nobody confirmed."""
         said: list[Announcement] = []
         for answer in answers:
-            announced = await self._announcer.announce(
-                answer,
-                correlation_id=answer.correlation_id,
-                traceparent=answer.traceparent,
-            )
+            try:
+                announced = await self._announcer.announce(
+                    answer,
+                    correlation_id=answer.correlation_id,
+                    traceparent=answer.traceparent,
+                )
+            except Exception as error:  # noqa: BLE001 - one bad answer must not keep the others
+                self._on_surprise(error)
+                continue
             said.append(announced)
             if announced.is_safe:
                 self._ledger.confirmed(answer, event=True)

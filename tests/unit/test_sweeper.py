@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.core import (
 from tests.provider_examples import BASKET_ROUTE
 from tests.rows import claim_wish
 from tests.unit.test_cancel import WISH as REMOVAL
-from worker.lifecycle.wishes import Won
+from worker.lifecycle.wishes import Decided, Won
 from worker.messages import Exchange
 from worker.ports import StoreUnavailableError
 from worker.records import State
@@ -100,6 +101,45 @@ async def test_one_full_queue_stops_nobody_and_a_silent_broker_everybody(
     pass_time(world, UNPUBLISHED_AGE)
     world.broker.scripts[Exchange.RESULTS] = [first]
     assert await sweep(world) == said
+
+
+async def test_one_answer_that_cannot_be_sent_keeps_none_of_the_others() -> None:
+    """As one whose headers AMQP cannot carry: the publisher raises, and would each time."""
+    world = await decided(unsent=3)
+    pass_time(world, UNPUBLISHED_AGE)
+
+    def choke_once() -> None:
+        world.broker.after_publishing = lambda: None
+        raise ValueError
+
+    world.broker.scripts[Exchange.RESULTS] = [SILENT]
+    world.broker.after_publishing = choke_once
+    worker = world.worker()
+    assert await worker.sweeper.sweep() == Sweep(announced=2, unclaimed=0, unsent=1, doubted=0)
+    assert [type(each) for each in worker.surprises] == [ValueError]
+    pass_time(world, UNPUBLISHED_AGE + MOMENT)
+    assert (await sweep(world)).announced == 1
+
+
+async def test_one_claim_that_cannot_be_ended_keeps_none_of_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    worker = world.worker()
+    for key in ("key-1", "key-2"):
+        await worker.ledger.claim(claim_wish(BASKET_ROUTE, delivery=basket(key)))
+    pass_time(world, timedelta(seconds=world.rules.lease_seconds) + EXPIRED_AGE + MOMENT)
+    first, *_ = await worker.ledger.expired_claims(older_than=EXPIRED_AGE, limit=2)
+    expire = worker.ledger.expire
+
+    async def choke(operation_id: UUID, *, older_than: timedelta) -> Decided | None:
+        if operation_id == first:
+            raise LookupError(operation_id)
+        return await expire(operation_id, older_than=older_than)
+
+    monkeypatch.setattr(worker.ledger, "expire", choke)
+    assert (await worker.sweeper.sweep()).doubted == 1
+    assert [type(each) for each in worker.surprises] == [LookupError]
 
 
 async def test_an_abandoned_claim_becomes_in_doubt_and_its_answer_is_sent() -> None:
