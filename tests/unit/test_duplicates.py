@@ -78,7 +78,16 @@ def test_the_window_of_a_success_closes_after_fifteen_minutes(
     seconds: int, is_adopted: object
 ) -> None:
     rows, _owner = owned(State.SUCCEEDED, age=timedelta(seconds=seconds))
-    assert isinstance(claimed(rows).result, Decided if is_adopted else Won)
+    seen = replace(SECOND, envelope=replace(SECOND.envelope, first_seen=NOW))
+    assert isinstance(claimed(rows, seen).result, Decided if is_adopted else Won)
+
+
+def test_a_request_that_waited_on_the_ladder_meanwhile_is_still_a_duplicate() -> None:
+    """Both waited for an account; the first was paid, the second came back half an hour later."""
+    rows, _owner = owned(State.SUCCEEDED, age=timedelta(minutes=30))
+    asked_before = replace(SECOND.envelope, first_seen=NOW - timedelta(minutes=50))
+    change = claimed(rows, replace(SECOND, envelope=asked_before))
+    assert answer_of(change).event.duplicate_of == OWNER_ID
 
 
 def test_a_duplicate_of_a_doubt_is_in_doubt_without_end() -> None:

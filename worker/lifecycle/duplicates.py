@@ -41,7 +41,9 @@ def answer_of_duplicate(
             return Change(result=Held(until=now + _HELD_OPEN, reason="its duplicate is open"))
         case State.SUCCEEDED:
             decided_at = owner.decided_at or owner.updated_at
-            if now - decided_at > rules.duplicate_window:
+            # When it was asked for counts, not when the ladder gave it back: a request that waited
+            # an hour behind an open breaker is no new intent by then.
+            if wish.envelope.first_seen - decided_at > rules.duplicate_window:
                 return None
             return _adopted(wish, owner, now)
         case State.IN_DOUBT:
