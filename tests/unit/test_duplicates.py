@@ -180,6 +180,21 @@ def test_a_replayed_payment_yields_to_another_that_was_or_may_be_paid(
     assert answer.event.sequence == 2
 
 
+def test_a_replayed_duplicate_that_is_called_is_a_payment_of_its_own() -> None:
+    """Else its basket item could never be cancelled: a duplicate has none."""
+    rows, _owner = owned(State.FAILED, reason=Reason(code=Code.DECLINED))
+    replayed = replace(
+        payment(State.RETRY_WAIT, sequence=2, attempts=0),
+        operation_id=SECOND.envelope.operation_id,
+        payment_id=SECOND.envelope.operation_id,
+        duplicate_of=OWNER_ID,
+    )
+    rows.records[replayed.operation_id] = replayed
+    change = claimed(rows)
+    assert isinstance(change.result, Won)
+    assert change.records[0].duplicate_of is None
+
+
 def test_a_payment_that_was_not_replayed_is_never_superseded() -> None:
     rows, _owner = owned(State.SUCCEEDED)
     waiting = replace(payment(State.RETRY_WAIT), operation_id=SECOND.envelope.operation_id)

@@ -173,6 +173,7 @@ def _won(wish: Claim, plan: Route, record: Record, rules: Rules, now: datetime) 
         lease_until=lease_until,
         next_attempt_at=None,
         email=wish.request.email if plan.account.provider is ProviderKind.BASKET else None,
+        duplicate_of=None,  # a reopened duplicate that is called is a payment of its own
     )
     return Change(
         result=Won(record=claimed, token=wish.token, lease_until=lease_until),
