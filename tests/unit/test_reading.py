@@ -162,6 +162,8 @@ def test_what_producers_send_is_read(
         ("payment_target", True, "not_a_name"),
         ("payment_target", "LA  BANQUE POSTALE", "unknown_value"),
         ("payment_run_mode", "LIVE\u0000", "unknown_value"),
+        ("payment_run_mode", "l\u0131ve", "unknown_value"),
+        ("payment_type", "\u017fepa", "unknown_value"),
         ("payment_run_mode", ["LIVE"], "not_a_name"),
         ("payment_type", "SEPADIRECT", "unknown_value"),
         ("id_origin", "", "too_short"),

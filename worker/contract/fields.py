@@ -127,7 +127,9 @@ def choice_of(value: JsonValue, names: Mapping[str, Choice]) -> Choice | Wrong:
     """Read an enum by name in any case; never by number, since a guess could be LIVE."""
     if not isinstance(value, str):
         return Wrong(FaultCode.NOT_A_NAME)
-    chosen = names.get(trim(value).upper())
+    text = trim(value)
+    # Some letters beyond ASCII have a capital within it: a dotless i would turn into LIVE.
+    chosen = names.get(text.upper()) if text.isascii() else None
     return chosen if chosen is not None else Wrong(FaultCode.UNKNOWN_VALUE)
 
 
