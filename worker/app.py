@@ -94,6 +94,7 @@ class Worker:
         self._clock = clock
         self._trusted_certificates = trusted_certificates
         self._topology = topology_of(settings)
+        self._pulse = Pulse(file=settings.heartbeat_file(), telemetry=telemetry, clock=clock)
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
         """Start, consume until ``stop``, drain until done or ``hurry``, and close.
@@ -110,11 +111,8 @@ class Worker:
                 least_free=self._settings.ledger.minimum_free_mib * 2**20,
             )
             stack.push_async_callback(store.close)
-            pulse = Pulse(
-                file=self._settings.heartbeat_file(), telemetry=self._telemetry, clock=self._clock
-            )
-            await stack.enter_async_context(self._probes(pulse))
-            await stack.enter_async_context(pulse.beating())
+            await stack.enter_async_context(self._probes())
+            await stack.enter_async_context(self._pulse.beating())
             if not await self._unless_stopped(self._prepare_broker(), stop):
                 return
             transport = await stack.enter_async_context(
@@ -135,7 +133,7 @@ class Worker:
                 publisher=publisher, source=f"/payment-worker/{self._settings.deployment}"
             )
             consumer = self._consumer(ledger, announcer, publisher, transport)
-            pulse.watch(consumer=consumer, publisher=publisher)
+            self._pulse.watch(consumer=consumer, publisher=publisher)
             sweeping = asyncio.create_task(
                 self._sweep(
                     ledger,
@@ -256,7 +254,7 @@ class Worker:
         )
 
     @asynccontextmanager
-    async def _probes(self, pulse: Pulse) -> AsyncIterator[None]:
+    async def _probes(self) -> AsyncIterator[None]:
         settings = self._settings.probes
         if not settings.enabled:
             yield
@@ -264,8 +262,8 @@ class Worker:
         server = ProbeServer(
             settings.host,
             settings.port,
-            is_alive=lambda: pulse.is_alive,
-            readiness=pulse.readiness,
+            is_alive=lambda: self._pulse.is_alive,
+            readiness=self._pulse.readiness,
             registry=self._registry,
         )
         try:
@@ -340,6 +338,7 @@ class Worker:
 
     def _trouble(self, role: str) -> OnTrouble:
         def tell(trouble: BrokerTroubleError, delay: float) -> None:
+            self._pulse.lost(role)
             self._telemetry.disconnected(role, trouble.reason, retry_in=delay)
 
         return tell

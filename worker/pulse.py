@@ -33,6 +33,10 @@ class Pulse:
         self._consumer = consumer
         self._publisher = publisher
 
+    def lost(self, role: str) -> None:
+        """A connection is gone, possibly for less than a tick: the next look finds it anew."""
+        self._connected[role] = False
+
     @property
     def is_alive(self) -> bool:
         """Whether the event loop ticks: nothing else is mended by a restart."""
