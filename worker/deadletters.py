@@ -13,6 +13,7 @@ from enum import StrEnum, unique
 from typing import assert_never
 from uuid import UUID
 
+from worker.contract import headers
 from worker.contract.copies import replay_copy, rotated_copy
 from worker.contract.reading import read_broker_letter
 from worker.ledger import Ledger
@@ -82,43 +83,59 @@ class DeadLetters:
     async def _handle(
         self, letter: LetterInHand, wanted: UUID, report: ReplayReport, act: Act
     ) -> ReplayReport:
-        if letter.delivery.header("payment-id") != str(wanted):
-            return await self._rotate(letter, report)
+        broker_made = _broker_envelope(letter.delivery)
+        own_id = str(broker_made.operation_id) if broker_made is not None else None
+        if (letter.delivery.header(headers.PAYMENT_ID) or own_id) != str(wanted):
+            return await self._rotate(letter, report, broker_made)
         found = await self._ledger.find(wanted)
-        if found is not None and _sequence_of(letter.delivery) < _last_decided(found[0]):
+        sequence = (
+            broker_made.sequence if broker_made else _number(letter.delivery, headers.SEQUENCE)
+        )
+        is_unanswered = letter.delivery.header(headers.ERROR_CODE) is None
+        if found is not None and 0 < sequence < _last_decided(found[0]):
             await letter.acknowledge()
             return replace(report, stale=report.stale + 1)
-        if report.result is Replayed.REPLAYED:
-            # A second copy of the letter just replayed: a crashed walk left it.
+        if report.sequence is not None and (is_unanswered or sequence < report.sequence):
+            # A second copy of what was just replayed: a crashed walk left it.
             await letter.acknowledge()
             return replace(report, stale=report.stale + 1)
+        if is_unanswered:
+            # The broker gave this delivery up, we decided nothing about it: there is nothing to
+            # reopen, and the ledger says what the copy may do. A decided one repeats its event.
+            return await self._replay(letter, sequence, report, act, broker_made)
         match await self._ledger.reopen(wanted, actor=act.actor, run=act.run, reason=act.reason):
             case Reopened(sequence=sequence):
                 return await self._replay(letter, sequence, report, act)
             case NotReopened(reason=reason):
                 refused = replace(report, result=Replayed.NOT_REOPENED, reason=reason)
-                return await self._rotate(letter, refused)
+                return await self._rotate(letter, refused, broker_made)
             case other:
                 assert_never(other)
 
     async def _replay(
-        self, letter: LetterInHand, sequence: int, report: ReplayReport, act: Act
+        self,
+        letter: LetterInHand,
+        sequence: int,
+        report: ReplayReport,
+        act: Act,
+        envelope: Envelope | None = None,
     ) -> ReplayReport:
         copy = replay_copy(
             letter.delivery,
             sequence=sequence,
-            replay_count=_number(letter.delivery, "replay-count") + 1,
+            replay_count=_number(letter.delivery, headers.REPLAY_COUNT) + 1,
             replay_run=act.run,
             replayed_by=act.actor,
+            envelope=envelope,
         )
         if not await self._moved(letter, copy):
             return replace(report, result=Replayed.NOT_CONFIRMED, reason="replay not confirmed")
         return replace(report, result=Replayed.REPLAYED, sequence=sequence)
 
-    async def _rotate(self, letter: LetterInHand, report: ReplayReport) -> ReplayReport:
-        if not await self._moved(
-            letter, rotated_copy(letter.delivery, envelope=_broker_envelope(letter.delivery))
-        ):
+    async def _rotate(
+        self, letter: LetterInHand, report: ReplayReport, envelope: Envelope | None
+    ) -> ReplayReport:
+        if not await self._moved(letter, rotated_copy(letter.delivery, envelope=envelope)):
             return replace(report, result=Replayed.NOT_CONFIRMED, reason="rotation not confirmed")
         return replace(report, rotated=report.rotated + 1)
 
@@ -136,7 +153,7 @@ def _broker_envelope(letter: Delivery) -> Envelope | None:
 
     ``None`` for a letter of ours, which carries its own headers.
     """
-    if letter.header("payment-id") is not None:
+    if letter.header(headers.PAYMENT_ID) is not None:
         return None
     key = letter.header("origin-routing-key") or _first_routing_key(letter.header("x-death"))
     return read_broker_letter(letter, origin_routing_key=key).envelope
@@ -149,10 +166,6 @@ def _first_routing_key(deaths: str | None) -> str:
         return str(entries[-1]["routing-keys"][0])
     except (ValueError, LookupError, TypeError):
         return ""
-
-
-def _sequence_of(letter: Delivery) -> int:
-    return _number(letter, "sequence")
 
 
 def _number(letter: Delivery, name: str) -> int:
