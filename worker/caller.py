@@ -131,20 +131,25 @@ class Caller:
             end = Ended(cut_off(call) or Unknown())
         if isinstance(end, Unused):
             return Called(await self._unused(won, end), call.tries)
-        settled = await finish(self._settle(_settlement(won, call, end)), seconds=RECORDING_SECONDS)
+        settled = await finish(self._settle(won, call, end), seconds=RECORDING_SECONDS)
         if isinstance(settled, Evidence):
             # Another worker took the claim over; the next delivery repeats what it decided.
             record = settled.record
             return Called(held(record, self._clock.now(), "claim lost"), call.tries)
         return Called(settled, call.tries)
 
-    async def _settle(self, end: Settlement) -> Settled:
-        """Record an outcome, again while the ledger is away: nobody else knows it."""
-        ends = self._clock.monotonic() + RECORDING_SECONDS
+    async def _settle(self, won: Won, call: Call, end: Ended) -> Settled:
+        """Record an outcome, again while the ledger is away: nobody else knows it.
+
+        As long as the claim lasts nobody else may do anything about the payment, so giving up
+        before would only turn what is known into a doubt, or into another link.
+        """
+        settlement = _settlement(won, call, end)
+        ends = max(self._clock.monotonic() + RECORDING_SECONDS, won.lease_ends)
         tries = 1
         while True:
             try:
-                return await self._ledger.settle(end)
+                return await self._ledger.settle(settlement)
             except StoreUnavailableError:
                 pause = backoff(tries, self._clock.fraction())
                 if self._clock.monotonic() + pause > ends:
@@ -157,7 +162,7 @@ class Caller:
         record: Coroutine[Any, Any, object] = (
             self._ledger.release(won.record.operation_id, won.token, after=timedelta(0))
             if outcome is None
-            else self._settle(_settlement(won, call, Ended(outcome)))
+            else self._settle(won, call, Ended(outcome))
         )
         async with asyncio.timeout(RECORDING_SECONDS):
             await finish(record, seconds=RECORDING_SECONDS)
