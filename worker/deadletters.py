@@ -15,7 +15,7 @@ from uuid import UUID
 
 from worker.contract import headers
 from worker.contract.copies import replay_copy, rotated_copy
-from worker.contract.reading import read_broker_letter
+from worker.contract.reading import CANCEL_PREFIX, INITIATE_PREFIX, read_broker_letter
 from worker.ledger import Ledger
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.messages import OutgoingMessage, Publication
@@ -84,14 +84,20 @@ class DeadLetters:
         self, letter: LetterInHand, wanted: UUID, report: ReplayReport, act: Act
     ) -> ReplayReport:
         broker_made = _broker_envelope(letter.delivery)
-        own_id = str(broker_made.operation_id) if broker_made is not None else None
-        if (letter.delivery.header(headers.PAYMENT_ID) or own_id) != str(wanted):
+        own_id = (
+            str(broker_made.operation_id)
+            if broker_made is not None
+            else letter.delivery.header(headers.PAYMENT_ID)
+        )
+        if own_id != str(wanted):
             return await self._rotate(letter, report, broker_made)
         found = await self._ledger.find(wanted)
         sequence = (
             broker_made.sequence if broker_made else _number(letter.delivery, headers.SEQUENCE)
         )
-        is_unanswered = letter.delivery.header(headers.ERROR_CODE) is None
+        is_unanswered = (
+            broker_made is not None or letter.delivery.header(headers.ERROR_CODE) is None
+        )
         if found is not None and 0 < sequence < _last_decided(found[0]):
             await letter.acknowledge()
             return replace(report, stale=report.stale + 1)
@@ -149,23 +155,30 @@ class DeadLetters:
 
 
 def _broker_envelope(letter: Delivery) -> Envelope | None:
-    """What a letter the broker made says of itself, before its death headers are stripped.
+    """Who a request is that the broker gave up as the producer had sent it.
 
-    ``None`` for a letter of ours, which carries its own headers.
+    ``None`` for a letter or a copy of ours, which carries its own headers. On a producer's message
+    headers of those names are the producer's: believed, they would name another payment or get
+    round the origin check (contract section 2, Identity).
     """
-    if letter.header(headers.PAYMENT_ID) is not None:
-        return None
-    key = letter.header("origin-routing-key") or _first_routing_key(letter.header("x-death"))
-    return read_broker_letter(letter, origin_routing_key=key).envelope
+    key = _last_routing_key(letter.header("x-death"))
+    if key is None:
+        if letter.header(headers.PAYMENT_ID) is not None:
+            return None
+    elif not key.startswith((INITIATE_PREFIX, CANCEL_PREFIX)):
+        return None  # one of our copies: those come under the internal exchanges' own key
+    return read_broker_letter(letter, origin_routing_key=key or "").envelope
 
 
-def _first_routing_key(deaths: str | None) -> str:
-    """Routing key a dead-lettered message was first published under, from ``x-death`` as JSON."""
+def _last_routing_key(deaths: str | None) -> str | None:
+    """Routing key of a message when it died last, from ``x-death`` as JSON, newest first.
+
+    Older entries may be a producer's own invention: the broker adds its entry to what is there.
+    """
     try:
-        entries = json.loads(deaths or "[]")
-        return str(entries[-1]["routing-keys"][0])
+        return str(json.loads(deaths or "[]")[0]["routing-keys"][0])
     except (ValueError, LookupError, TypeError):
-        return ""
+        return None
 
 
 def _number(letter: Delivery, name: str) -> int:

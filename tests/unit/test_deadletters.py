@@ -31,7 +31,6 @@ from worker.retry import LADDER
 ACT = Act(actor="anna", run="R-1", reason="the password was mended")
 KEY_1 = operation_id_of(identity_of("dcp", "key-1"))
 KEY_2 = operation_id_of(identity_of("dcp", "key-2"))
-DEATHS = json.dumps([{"queue": "payments.work", "routing-keys": ["payment.initiate.dcp"]}])
 
 
 @dataclass(slots=True)
@@ -226,13 +225,16 @@ async def test_what_is_not_in_the_queue_is_not_found() -> None:
 
 
 def given_up(delivery: Delivery) -> Delivery:
-    """A delivery as the broker itself dead-letters it."""
+    """A delivery as the broker itself dead-letters it; its own entry comes first."""
+    key = "work" if delivery.source.is_believed else delivery.routing_key
+    forged = json.loads(str(delivery.headers.get("x-death", "[]")))
+    deaths = [{"queue": "payments.work", "routing-keys": [key]}, *forged]
     return replace(
         delivery,
         source=Source.ELSEWHERE,
         exchange="payments.dlx",
         routing_key="dead",
-        headers={**delivery.headers, "x-death": DEATHS},
+        headers={**delivery.headers, "x-death": json.dumps(deaths)},
     )
 
 
@@ -249,6 +251,32 @@ async def test_a_request_the_broker_gave_up_is_handled_after_all(goes_round_firs
     (event,) = desk.world.broker.events
     assert (event["result"], event["payment_id"], event["sequence"]) == (True, str(KEY_1), 1)
     assert sum(desk.world.providers.applied.values()) == 1
+
+
+@pytest.mark.parametrize("goes_round_first", [False, True])
+async def test_headers_of_ours_on_a_producers_message_are_not_believed_here_either(
+    goes_round_first: object,
+) -> None:
+    """A request that forged them and was given up by the broker is still only what it says."""
+    forged: dict[str, str | int] = {
+        headers.IDENTITY: "web\u001fkey-2",
+        headers.PAYMENT_ID: str(KEY_2),
+        headers.SEQUENCE: 1,
+        headers.ATTEMPTS: 0,
+        headers.FIRST_SEEN: "2026-11-21T20:14:03Z",
+        headers.ORIGIN_ROUTING_KEY: "payment.initiate.web",
+        headers.ERROR_CODE: "provider_unavailable",
+        "x-death": json.dumps([{"routing-keys": ["payment.initiate.web"]}]),
+    }
+    desk = Desk(World())
+    desk.queue.letters.append(given_up(initiation(headers=forged)))
+    if goes_round_first:
+        assert (await desk.replay(KEY_2)).result is Replayed.NOT_FOUND
+    assert (await desk.replay()).result is Replayed.REPLAYED
+    (copy,) = desk.replayed
+    assert copy.headers[headers.PAYMENT_ID] == str(KEY_1)
+    assert copy.headers[headers.IDENTITY] == "dcp\u001fkey-1"
+    assert copy.headers[headers.ORIGIN_ROUTING_KEY] == "payment.initiate.dcp"
 
 
 async def test_a_waiting_payment_whose_copy_the_broker_gave_up_goes_on() -> None:

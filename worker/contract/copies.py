@@ -114,11 +114,12 @@ def rotated_copy(letter: Delivery, *, envelope: Envelope | None = None) -> Outgo
     """Build the same letter again, for the end of the dead-letter queue.
 
     A letter the broker made says nothing of itself once ``x-death`` is stripped: give it the
-    envelope that ``read_broker_letter`` finds. It still has no ``error-code``, which is how an
-    unanswered letter is known.
+    envelope that ``read_broker_letter`` finds. Headers of ours on such a one are its producer's
+    and are not kept, so it has no ``error-code``, which is how an unanswered letter is known.
     """
-    own = _kept(letter, (*headers.LETTER_HEADERS, *headers.REPLAY_HEADERS))
-    known = envelope_on(letter) or envelope
+    is_ours = envelope is None
+    own = _kept(letter, (*headers.LETTER_HEADERS, *headers.REPLAY_HEADERS)) if is_ours else {}
+    known = envelope or envelope_on(letter)
     if known is None:
         own |= _kept(letter, headers.ENVELOPE_HEADERS)
     else:
