@@ -118,6 +118,17 @@ class MemoryStore:
         )
         return [operation_id for _lease_until, operation_id in expired[:limit]]
 
+    async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
+        await self._read()
+        overdue = sorted(
+            (record.next_attempt_at, record.operation_id)
+            for record in self.tables.records.values()
+            if record.state is State.RETRY_WAIT
+            and record.next_attempt_at is not None
+            and record.next_attempt_at < due_before
+        )
+        return [operation_id for _due, operation_id in overdue[:limit]]
+
     async def standing(self) -> Standing:
         await self._read()
         doubtful = [each for each in self.tables.records.values() if each.state is State.IN_DOUBT]

@@ -24,7 +24,7 @@ from worker.adapters.http import HttpTransport
 from worker.adapters.probes import ProbeServer
 from worker.adapters.publisher import AmqpPublisher
 from worker.adapters.store_sqlite import SqliteStore
-from worker.adapters.topology import Finding, declare, verify
+from worker.adapters.topology import Finding, Verdict, declare, verify
 from worker.announcer import Announcer
 from worker.caller import Caller
 from worker.ledger import Ledger
@@ -38,7 +38,7 @@ from worker.pulse import Pulse
 from worker.replies import Replies
 from worker.settings import Settings
 from worker.sweeper import INTERVAL as SWEEP_SECONDS
-from worker.sweeper import Sweeper
+from worker.sweeper import Sweep, Sweeper
 from worker.telemetry import Telemetry
 from worker.topology import Topology
 
@@ -167,10 +167,8 @@ class Worker:
             try:
                 if self._settings.topology.declare:
                     await declare(connection, self._topology)
-                faults = [
-                    each for each in await verify(connection, self._topology) if each.is_fault
-                ]
-                if faults:
+                findings = await verify(connection, self._topology)
+                if faults := [each for each in findings if self._bars_the_start(each)]:
                     raise StartRefusedError(faults)
             except (BrokerTroubleError, *CLIENT_ERRORS) as error:
                 self._telemetry.disconnected("setup", type(error).__name__, retry_in=_PROBE_SECONDS)
@@ -179,6 +177,12 @@ class Worker:
                 return
             finally:
                 await close_quietly(connection)
+
+    def _bars_the_start(self, finding: Finding) -> bool:
+        """Whether nothing may be consumed: also where nobody can tell whose broker this is."""
+        marks = {self._topology.mark, *self._topology.foreign_marks}
+        unseen = finding.verdict is Verdict.SKIP and finding.name in marks
+        return finding.is_fault or unseen
 
     def _consumer(
         self,
@@ -283,14 +287,14 @@ class Worker:
             await self._clock.sleep(SWEEP_SECONDS * (0.5 + self._clock.fraction()))
             try:
                 swept = await sweeper.sweep()
-                self._telemetry.stands(await ledger.standing())
+                self._telemetry.stands(await ledger.standing(), overdue=swept.overdue)
             except StoreUnavailableError as error:
                 self._telemetry.warned("The ledger is away", "sweep.failed", error)
                 continue
             except Exception as error:  # noqa: BLE001 - told, and tried again with the next sweep
                 self._surprised_in_sweep(error)
                 continue
-            if swept.doubted or swept.unsent or swept.announced or swept.unclaimed:
+            if swept != Sweep(announced=0, unclaimed=0, unsent=0, doubted=0):
                 self._telemetry.noted(
                     "Swept",
                     "sweep.done",
@@ -298,6 +302,8 @@ class Worker:
                     unclaimed=swept.unclaimed,
                     unsent=swept.unsent,
                     doubted=swept.doubted,
+                    overdue=swept.overdue,
+                    abandoned=swept.abandoned,
                 )
 
     def _surprised_in_sweep(self, error: Exception) -> None:

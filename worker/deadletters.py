@@ -21,7 +21,7 @@ from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.messages import OutgoingMessage, Publication
 from worker.model import Delivery, Envelope
 from worker.ports import LetterInHand, LetterQueue, Publisher
-from worker.records import Record
+from worker.records import Answer, Record
 
 _DIGITS = 10
 
@@ -98,7 +98,7 @@ class DeadLetters:
         is_unanswered = (
             broker_made is not None or letter.delivery.header(headers.ERROR_CODE) is None
         )
-        if found is not None and 0 < sequence < _last_decided(found[0]):
+        if found is not None and 0 < sequence < _last_decided(found[0]) and _is_copied(found[1]):
             await letter.acknowledge()
             return replace(report, stale=report.stale + 1)
         if report.sequence is not None and (is_unanswered or sequence < report.sequence):
@@ -184,6 +184,15 @@ def _last_routing_key(deaths: str | None) -> str | None:
 def _number(letter: Delivery, name: str) -> int:
     text = letter.header(name) or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < _DIGITS else 0
+
+
+def _is_copied(newest: Answer | None) -> bool:
+    """Whether an older letter may go: the newest decision needs none, or has one of its own.
+
+    A decision of the sweeper owes a letter that it cannot write; the older one is then the only
+    place that holds the request.
+    """
+    return newest is None or newest.letter is None or newest.letter_confirmed
 
 
 def _last_decided(record: Record) -> int:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
 from worker.lifecycle.claim import claim
-from worker.lifecycle.expire import expire_claim, release_claim
+from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
 from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.settle import Settled, Settlement, settle
@@ -120,6 +120,25 @@ class Ledger:
         return await self._store.expired_claims(
             expired_before=self._clock.now() - older_than, limit=limit
         )
+
+    async def overdue_waits(self, *, older_than: timedelta, limit: int) -> Sequence[UUID]:
+        """Operations whose wait ended that long ago, without a message that came back."""
+        return await self._store.overdue_waits(
+            due_before=self._clock.now() - older_than, limit=limit
+        )
+
+    async def abandon(self, operation_id: UUID, *, older_than: timedelta) -> Decided | None:
+        """Decide a wait whose message is lost, once no attempt may start any more."""
+        found = await self._store.find(operation_id)
+        if found is None:
+            return None
+        needs = Needs((operation_id, found[0].payment_id))
+
+        def apply(view: View) -> Change[Decided | None]:
+            now = self._clock.now()
+            return abandon_wait(view, operation_id, now - older_than, self._rules, now)
+
+        return await self._store.transact(needs, apply)
 
     async def letters(
         self, *, after: tuple[datetime, UUID] | None = None, limit: int = 100

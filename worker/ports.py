@@ -85,6 +85,9 @@ class Store(Protocol):
     async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
         """Operations in CALLING whose lease ended before that time."""
 
+    async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
+        """Operations in RETRY_WAIT that were due before that time, longest overdue first."""
+
     async def letters(
         self, *, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[LetterEntry]:

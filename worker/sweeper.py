@@ -2,16 +2,19 @@
 
 The un-acknowledged request is the outbox of the normal path. What has no request in hand (a
 settled doubt, a late answer, a decision whose confirm was lost) is published from here, and a
-claim whose message never came back is brought into doubt. Dead letters are not sent from here:
+claim whose message never came back is brought into doubt; a wait whose message never came back
+is decided once it is too old for another attempt. Dead letters are not sent from here:
 their body travels with the message only.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from worker.announcer import Announcement, Announcer
 from worker.ledger import Ledger
+from worker.lifecycle.wishes import Decided
 from worker.ports import StoreUnavailableError
 from worker.records import Answer
 
@@ -29,12 +32,17 @@ BATCH = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What one sweep did: events confirmed, set aside, still owed, and claims in doubt."""
+    """What one sweep did: events confirmed, set aside, still owed, claims in doubt, waits ended.
+
+    ``overdue`` counts waits whose message should have come back long ago (at most ``BATCH``).
+    """
 
     announced: int
     unclaimed: int
     unsent: int
     doubted: int
+    overdue: int = 0
+    abandoned: int = 0
 
 
 class Sweeper:
@@ -53,15 +61,14 @@ class Sweeper:
 
     async def sweep(self) -> Sweep:
         """Do everything that is due once; raises ``StoreUnavailableError``."""
-        doubted = 0
-        for operation_id in await self._ledger.expired_claims(older_than=EXPIRED_AGE, limit=BATCH):
-            try:
-                if await self._ledger.expire(operation_id, older_than=EXPIRED_AGE) is not None:
-                    doubted += 1
-            except StoreUnavailableError:
-                raise
-            except Exception as error:  # noqa: BLE001 - one bad claim must not keep the others
-                self._on_surprise(error)
+        expired = await self._ledger.expired_claims(older_than=EXPIRED_AGE, limit=BATCH)
+        overdue = await self._ledger.overdue_waits(older_than=EXPIRED_AGE, limit=BATCH)
+        doubted = await self._each(
+            expired, lambda each: self._ledger.expire(each, older_than=EXPIRED_AGE)
+        )
+        abandoned = await self._each(
+            overdue, lambda each: self._ledger.abandon(each, older_than=EXPIRED_AGE)
+        )
         taken = await self._ledger.take_unpublished(older_than=UNPUBLISHED_AGE, limit=BATCH)
         said = await self._announce(taken)
         return Sweep(
@@ -69,7 +76,23 @@ class Sweeper:
             unclaimed=said.count(Announcement.UNCLAIMED),
             unsent=len(taken) - sum(each.is_safe for each in said),
             doubted=doubted,
+            overdue=len(overdue),
+            abandoned=abandoned,
         )
+
+    async def _each(
+        self, operations: Sequence[UUID], decide: Callable[[UUID], Awaitable[Decided | None]]
+    ) -> int:
+        """Decide one after another; how many were decided."""
+        count = 0
+        for operation_id in operations:
+            try:
+                count += await decide(operation_id) is not None
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - one bad row must not keep the others
+                self._on_surprise(error)
+        return count
 
     async def _announce(self, answers: Sequence[Answer]) -> list[Announcement]:
         """Send one after another and stop at the first that nobody confirmed."""

@@ -710,3 +710,14 @@ async def test_the_standing_counts_doubts_by_account_and_dates_the_oldest(
     standing = await store.standing()
     assert standing.oldest_unpublished is None
     assert standing.doubts == {"safedebit": 2}
+
+
+async def test_overdue_waits_are_those_due_before_oldest_first(store: ObservableStore) -> None:
+    """Neither open calls nor decided operations wait."""
+    for n, due in enumerate((3, 1, 2), 1):
+        waiting = sample_record(n, state=State.RETRY_WAIT)
+        await write(store, replace(waiting, lease_until=None, next_attempt_at=START + due * SECOND))
+    await write(store, sample_record(4))
+    due_before = START + 3 * SECOND
+    assert list(await store.overdue_waits(due_before=due_before, limit=9)) == [number(2), number(3)]
+    assert list(await store.overdue_waits(due_before=due_before, limit=1)) == [number(2)]

@@ -129,6 +129,9 @@ class FusedStore:
             lambda: self._inner.expired_claims(expired_before=expired_before, limit=limit),
         )
 
+    async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
+        return await self._inner.overdue_waits(due_before=due_before, limit=limit)
+
     async def letters(
         self, *, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[LetterEntry]:

@@ -251,3 +251,13 @@ def test_a_copy_that_knows_of_an_attempt_outlives_the_delivery_limit() -> None:
     delivery = replace(FIRST.delivery, delivery_count=100)
     change = claimed(Rows(), replace(FIRST, envelope=envelope, delivery=delivery))
     assert decision(change) == (State.IN_DOUBT, Code.LEDGER_LOST)
+
+
+def test_a_keyed_copy_without_its_row_remembers_that_an_attempt_is_unknown() -> None:
+    """It may be asked again under its key, but "already used" then means that it landed (I10)."""
+    assert isinstance(FIRST.plan, Route)
+    keyed = replace(FIRST.plan, operation_class=OperationClass.KEYED)
+    envelope = replace(FIRST.envelope, source=Source.LADDER, attempts=1)
+    change = claimed(Rows(), replace(FIRST, plan=keyed, envelope=envelope))
+    assert isinstance(change.result, Won)
+    assert change.result.record.unknown_attempts == 1

@@ -3,6 +3,7 @@
 import json
 from collections import deque
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -180,6 +181,21 @@ async def test_a_letter_of_an_earlier_decision_is_stale() -> None:
     report = await desk.replay()
     assert (report.result, report.stale) == (Replayed.NOT_FOUND, 1)
     assert len(desk.replayed) == 1
+
+
+async def test_the_only_letter_of_a_payment_the_sweeper_decided_is_replayed() -> None:
+    """The sweeper has no body to write a letter with: the earlier letter is the only one."""
+    desk = await failed()
+    world = desk.world
+    desk.collect()
+    early = desk.queue.letters[0]
+    await desk.replay()
+    desk.queue.letters.append(early)
+    world.broker.ready.clear()
+    world.clock.advance(timedelta(hours=25).total_seconds())
+    assert (await world.worker().sweeper.sweep()).abandoned == 1
+    report = await desk.replay()
+    assert (report.result, report.sequence, report.stale) == (Replayed.REPLAYED, 3, 0)
 
 
 async def test_the_other_letters_go_round_unharmed() -> None:

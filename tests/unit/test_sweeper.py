@@ -8,9 +8,12 @@ import pytest
 
 from tests.core import (
     REFUSED,
+    REFUSED_CONNECTION,
+    RESET_AFTER,
     SILENT,
     UNAUTHORISED,
     UNROUTABLE,
+    Behaviour,
     Said,
     World,
     basket,
@@ -19,6 +22,7 @@ from tests.core import (
 from tests.provider_examples import BASKET_ROUTE
 from tests.rows import claim_wish
 from tests.unit.test_cancel import WISH as REMOVAL
+from worker.codes import Code
 from worker.lifecycle.wishes import Decided, Won
 from worker.messages import Exchange
 from worker.ports import StoreUnavailableError
@@ -204,3 +208,39 @@ async def test_a_failed_payment_is_sent_without_its_letter() -> None:
     pass_time(world, UNPUBLISHED_AGE)
     assert (await sweep(world)).announced == 1
     assert world.broker.letters == []
+
+
+async def lost_wait(world: World, *, said: Behaviour) -> UUID:
+    """A payment on the ladder whose copy the broker then lost."""
+    world.providers.behaviours = [said] * 3
+    await world.worker().processor.handle(initiation())
+    world.broker.ladder.clear()
+    (record,) = world.store.tables.records.values()
+    assert record.state is State.RETRY_WAIT
+    return record.operation_id
+
+
+async def test_a_wait_whose_message_is_lost_is_seen_and_decided_once_it_is_too_old() -> None:
+    """Before that a copy may still come; afterwards nobody else would ever answer it."""
+    world = World()
+    payment = await lost_wait(world, said=REFUSED_CONNECTION)
+    pass_time(world, timedelta(hours=1))
+    assert await sweep(world) == NOTHING
+    pass_time(world, timedelta(hours=2))
+    assert await sweep(world) == replace(NOTHING, overdue=1)
+    pass_time(world, timedelta(hours=24))
+    assert await sweep(world) == replace(NOTHING, overdue=1, abandoned=1)
+    decided = world.store.tables.records[payment]
+    assert (decided.state, decided.code) == (State.FAILED, Code.REQUEST_EXPIRED)
+    pass_time(world, UNPUBLISHED_AGE + MOMENT)
+    assert await sweep(world) == replace(NOTHING, announced=1)
+    assert world.broker.events[-1]["code"] == "request_expired"
+
+
+async def test_a_lost_wait_after_an_unknown_attempt_ends_in_doubt() -> None:
+    world = World()
+    payment = await lost_wait(world, said=RESET_AFTER)
+    pass_time(world, timedelta(hours=25))
+    assert await sweep(world) == replace(NOTHING, overdue=1, abandoned=1)
+    decided = world.store.tables.records[payment]
+    assert (decided.state, decided.code) == (State.IN_DOUBT, Code.OUTCOME_UNKNOWN)

@@ -372,12 +372,13 @@ def standing(doubts: dict[str, int], age: float) -> Standing:
 
 
 def test_doubts_ticks_and_lost_lines_are_what_they_are_now(desk: Desk) -> None:
-    desk.telemetry.stands(standing({"combo": 2, "safedebit": 1}, 90.0))
-    desk.telemetry.stands(standing({"combo": 1}, 30.0))
+    desk.telemetry.stands(standing({"combo": 2, "safedebit": 1}, 90.0), overdue=0)
+    desk.telemetry.stands(standing({"combo": 1}, 30.0), overdue=3)
     assert desk.value("in_doubt", provider="combo") == 1
     assert desk.value("in_doubt", provider="safedebit") is None
     assert desk.value("in_doubt_oldest_age_seconds") == 30
     assert desk.value("unpublished_answer_oldest_age_seconds") == 15
+    assert desk.value("overdue_waits") == 3
     desk.clock.advance(5)
     desk.telemetry.ticked()
     assert desk.value("consumer_last_tick_timestamp_seconds") == START.timestamp() + 5

@@ -39,6 +39,7 @@ _COLUMNS = (
     "order",
     "amount_cents",
     "sequence",
+    "in_queue",
 )
 _PAGE = 500
 _POLL_SECONDS = 0.5
@@ -230,4 +231,5 @@ def _row(letter: LetterEntry) -> dict[str, object]:
         "order": letter.facts.id_commande,
         "amount_cents": letter.facts.amount,
         "sequence": letter.sequence,
+        "in_queue": letter.confirmed,
     }

@@ -98,6 +98,9 @@ def _first(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claim
         return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.REQUEST_EXPIRED))
     if isinstance(wish.plan, Refusal):
         return decided_at_birth(fresh, Move.FAIL, now, _refused(wish.plan))
+    if wish.envelope.source.is_believed and wish.envelope.attempts >= 1:
+        # The ledger lost an attempt of a keyed operation: how it ended is not known (I10).
+        fresh = replace(fresh, unknown_attempts=1)
     if not wish.may_call:
         return Change(result=Held(until=now, reason="no permit"))
     return _won(wish, wish.plan, fresh, rules, now)

@@ -5,12 +5,14 @@ from datetime import datetime
 from uuid import UUID
 
 from worker.codes import Code
-from worker.lifecycle.claim import expired_entry
+from worker.lifecycle.claim import closed_without_success, expired_entry
 from worker.lifecycle.decide import Reason, decided, moved
+from worker.lifecycle.limits import is_expired
 from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided
 from worker.ports import View
 from worker.records import Change, Kind, Record, State
+from worker.rules import Rules
 
 
 def expire_claim(
@@ -58,3 +60,22 @@ def release_claim(
         next_attempt_at=until,
     )
     return Change(result=released, records=(released,))
+
+
+def abandon_wait(
+    view: View, operation_id: UUID, due_before: datetime, rules: Rules, now: datetime
+) -> Change[Decided | None]:
+    """Decide an operation whose ladder copy never came back, once it is too old for an attempt.
+
+    Before that a copy may still come; afterwards nobody but the sweeper would ever answer it.
+    """
+    record = view.record(operation_id)
+    if record is None or record.state is not State.RETRY_WAIT:
+        return Change(result=None)
+    due = record.next_attempt_at
+    if due is None or due >= due_before or not is_expired(record, rules, now):
+        return Change(result=None)
+    payment = view.record(record.payment_id) if record.kind is Kind.CANCELLATION else None
+    reason = Reason(code=Code.REQUEST_EXPIRED, detail="its message did not come back")
+    change = closed_without_success(record, reason, now, payment=payment)
+    return Change(result=change.result, records=change.records, answers=change.answers)

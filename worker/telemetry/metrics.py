@@ -128,6 +128,11 @@ class Metrics:
             "Age of the oldest payment in doubt.",
             registry=registry,
         )
+        self.overdue_waits = Gauge(
+            "payment_worker_overdue_waits",
+            "Waiting requests whose message should have come back two hours ago.",
+            registry=registry,
+        )
         self.unpublished_age = Gauge(
             "payment_worker_unpublished_answer_oldest_age_seconds",
             "Age of the oldest decided answer that the broker has not confirmed.",

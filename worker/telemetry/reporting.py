@@ -155,8 +155,9 @@ class Telemetry:
         """The consumer is registered, or deliberately paused, and the loop turns."""
         self._metrics.last_tick.set(self._clock.now().timestamp())
 
-    def stands(self, standing: Standing) -> None:
-        """What is in doubt or unsent as the ledger holds it; the ages are 0 for none."""
+    def stands(self, standing: Standing, *, overdue: int) -> None:
+        """What is in doubt, unsent or overdue as the ledger holds it; the ages are 0 for none."""
+        self._metrics.overdue_waits.set(overdue)
         self._metrics.in_doubt.clear()
         for account, count in standing.doubts.items():
             self._metrics.in_doubt.labels(account).set(count)

@@ -37,6 +37,10 @@ _EXPIRED = (
     "SELECT operation_id FROM operations WHERE state = 'calling' AND lease_until < ?"
     " ORDER BY lease_until, operation_id LIMIT ?"
 )
+_OVERDUE = (
+    "SELECT operation_id FROM operations WHERE state = 'retry_wait' AND next_attempt_at < ?"
+    " ORDER BY next_attempt_at, operation_id LIMIT ?"
+)
 _LETTERS = (
     "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"  # noqa: S608
     " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
@@ -80,6 +84,13 @@ class Reader:
         def read() -> Sequence[UUID]:
             values = (to_micros(expired_before), limit)
             rows = self._connection.execute(_EXPIRED, values).fetchall()
+            return [UUID(bytes=raw) for (raw,) in rows]
+
+        return await self._in_thread(read)
+
+    async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
+        def read() -> Sequence[UUID]:
+            rows = self._connection.execute(_OVERDUE, (to_micros(due_before), limit)).fetchall()
             return [UUID(bytes=raw) for (raw,) in rows]
 
         return await self._in_thread(read)

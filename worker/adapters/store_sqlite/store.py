@@ -142,6 +142,10 @@ class SqliteStore:
         self._writer.check()
         return await self._reader.expired_claims(expired_before=expired_before, limit=limit)
 
+    async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
+        self._writer.check()
+        return await self._reader.overdue_waits(due_before=due_before, limit=limit)
+
     async def standing(self) -> Standing:
         self._writer.check()
         return await self._reader.standing()

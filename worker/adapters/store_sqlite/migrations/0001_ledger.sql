@@ -54,6 +54,10 @@ CREATE TABLE operations (
 -- Holds only what is being called right now, so it stays one page however long the ledger is.
 CREATE INDEX operations_leases ON operations (lease_until, operation_id) WHERE state = 'calling';
 
+-- What waits on the ladder; a wait long overdue has lost its message.
+CREATE INDEX operations_waits ON operations (next_attempt_at, operation_id)
+  WHERE state = 'retry_wait';
+
 -- What waits for a person: few rows, asked for by every scrape of the metrics.
 CREATE INDEX operations_doubts ON operations (account, decided_at) WHERE state = 'in_doubt';
 
