@@ -169,9 +169,13 @@ class Erp:
         """Wait until one message is put on a rung of the ladder."""
         return await self._first(sent, "retry", step)
 
+    def copies(self, sent: Sent) -> list[AbstractIncomingMessage]:
+        """Copies of one message that were put on the ladder so far."""
+        return self._about(sent, "retry")
+
     def rungs(self, sent: Sent) -> list[str]:
         """The steps one message was put on so far."""
-        return [each.routing_key or "" for each in self._about(sent, "retry")]
+        return [each.routing_key or "" for each in self.copies(sent)]
 
     async def is_answered(self) -> None:
         """A good request is still answered: nothing before it stopped the worker."""
