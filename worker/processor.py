@@ -60,7 +60,11 @@ class Processor:
         self._rules = rules
 
     async def handle(self, delivery: Delivery) -> Handled:
-        """Handle one delivery to its end; raises only when its task is cancelled."""
+        """Handle one delivery to its end.
+
+        An exception is one that nobody foresaw, or the cancellation of its task: the delivery
+        is then not answered, and the consumer returns it.
+        """
         reading = read(delivery)
         story = _opening(reading, delivery)
         try:
@@ -110,19 +114,25 @@ class Processor:
         found = await self._ledger.find(asked.request.payment_id)
         plan = None
         if found is not None:
-            plan = route_cancellation(found[0], asked.request, asked.envelope, self._book)
+            plan = route_cancellation(
+                found[0], asked.request, asked.envelope, self._book, self._clock.now()
+            )
         async with self._leave(plan) as permit:
             claimed = await self._claim_cancellation(delivery, asked, plan, permit)
             if isinstance(claimed, Won):
                 called = await self._caller.remove(claimed, plan, asked.request, permit)
+                called = replace(called, is_forced=self._reaches_live(plan))
             else:
                 called = Called(claimed)
         return await self._reply(_placed(called, plan), delivery, asked, story)
 
     def _is_forced(self, asked: PaymentRequest, plan: Route | Refusal) -> bool:
         """Whether the mode reaches beyond the deployment; in production it equals LIVE."""
+        return self._reaches_live(plan) and isinstance(plan, Route) and was_forced(asked, plan)
+
+    def _reaches_live(self, plan: Route | Refusal | None) -> bool:
         is_staging = self._book.environment is Environment.STAGING
-        return is_staging and isinstance(plan, Route) and was_forced(asked, plan)
+        return is_staging and isinstance(plan, Route) and plan.live
 
     def _leave(self, plan: Route | Refusal | None) -> Leave:
         """Ask the account for leave; a refusal needs none."""
@@ -170,6 +180,7 @@ class Processor:
             token=self._clock.new_id(),
             may_call=await self._may_call(permit),
             delivery=delivery,
+            is_forced=self._reaches_live(plan),
         )
         started = self._clock.monotonic()
         claimed = await finish(

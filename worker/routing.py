@@ -115,12 +115,17 @@ def route(
 
 
 def route_cancellation(
-    payment: Record, request: CancelRequest, envelope: Envelope, book: RouteBook
+    payment: Record,
+    request: CancelRequest,
+    envelope: Envelope,
+    book: RouteBook,
+    now: datetime,
 ) -> Route | Refusal:
     """Return where the removal of a stored payment's item goes, or why it cannot go.
 
     Account, mode and company are the payment's own. Who asks is checked by the routing key,
-    because broker permissions bind the key and not the body (contract section 2).
+    because broker permissions bind the key and not the body (contract section 2). On staging a live
+    item is removed while FORCE_LIVE holds; ``now`` is aware, for that date.
     """
     if request.payment_id != payment.payment_id or not _is_from(envelope, payment.origin):
         return Refusal(code=Code.PAYMENT_UNKNOWN)
@@ -133,7 +138,7 @@ def route_cancellation(
         return Refusal(code=Code.NOT_CANCELLABLE, live=payment.live)
     endpoint = account.live if payment.live else account.test
     is_forced = payment.live and book.environment is Environment.STAGING
-    if endpoint is None or (is_forced and book.force_live is None):
+    if endpoint is None or (is_forced and not _holds(book.force_live, now)):
         return Refusal(code=Code.MODE_NOT_ALLOWED, live=payment.live)
     id_societe = payment.facts.id_societe or ""
     companies = account.live_companies if payment.live else account.test_companies
@@ -222,10 +227,14 @@ def _is_leave_given(leave: ForceLive | None, request: PaymentRequest, now: datet
     """Whether staging may call live for this request; the last day of the leave still counts."""
     return (
         leave is not None
-        and now.astimezone(UTC).date() <= leave.until
+        and _holds(leave, now)
         and request.origin in leave.origins
         and request.amount <= leave.max_amount
     )
+
+
+def _holds(leave: ForceLive | None, now: datetime) -> bool:
+    return leave is not None and now.astimezone(UTC).date() <= leave.until
 
 
 def _is_from(envelope: Envelope, origin: Origin) -> bool:

@@ -378,6 +378,18 @@ async def test_a_forced_live_call_is_audited_and_told() -> None:
     assert len(world.store.tables.audit) == 1
 
 
+async def test_removing_a_live_item_from_staging_is_a_use_of_its_own() -> None:
+    world = World(book=replace(STAGING, force_live=LEAVE))
+    await handle(
+        world,
+        initiation(payment_target="MILLIET", payment_run_mode="FORCE_LIVE", amount="1005"),
+    )
+    end = await handle(world, cancellation())
+    assert world.broker.events[-1]["event_type"] == "payment.cancellation.succeeded"
+    assert [entry.action for entry in world.store.tables.audit] == ["force_live"] * 2
+    assert end.story.livemode_forced
+
+
 async def test_in_production_forced_equals_live_and_is_not_audited() -> None:
     world = World(book=PRODUCTION)
     end = await handle(world, initiation(payment_run_mode="FORCE_LIVE"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from uuid import UUID
 
@@ -365,8 +365,10 @@ def test_a_kept_account_needs_no_route_but_must_still_exist() -> None:
     )
 
 
-def cancelled(payment: Record = PAYMENT, book: RouteBook = STAGING) -> Route | Refusal:
-    return route_cancellation(payment, CANCEL, CANCEL_ENVELOPE, book)
+def cancelled(
+    payment: Record = PAYMENT, book: RouteBook = STAGING, now: datetime = NOW
+) -> Route | Refusal:
+    return route_cancellation(payment, CANCEL, CANCEL_ENVELOPE, book, now)
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -388,14 +390,14 @@ def test_a_removal_goes_where_the_payment_went(
 def test_a_cancel_under_another_origins_key_learns_nothing(key: str) -> None:
     envelope = replace(CANCEL_ENVELOPE, origin_routing_key=key)
     refused = Refusal(code=Code.PAYMENT_UNKNOWN)
-    assert route_cancellation(PAYMENT, CANCEL, envelope, STAGING) == refused
+    assert route_cancellation(PAYMENT, CANCEL, envelope, STAGING, NOW) == refused
     link_payment = replace(PAYMENT, account="safedebit")
-    assert route_cancellation(link_payment, CANCEL, envelope, STAGING) == refused
+    assert route_cancellation(link_payment, CANCEL, envelope, STAGING, NOW) == refused
 
 
 def test_a_cancel_of_another_payment_is_unknown() -> None:
     other = replace(CANCEL, payment_id=UUID(int=1))
-    plan = route_cancellation(PAYMENT, other, CANCEL_ENVELOPE, STAGING)
+    plan = route_cancellation(PAYMENT, other, CANCEL_ENVELOPE, STAGING, NOW)
     assert plan == Refusal(code=Code.PAYMENT_UNKNOWN)
 
 
@@ -425,6 +427,10 @@ def test_a_removal_without_its_account_or_endpoint_is_refused_as_configuration(
 def test_a_live_item_is_removed_from_staging_only_under_a_leave_to_force_live() -> None:
     live = replace(PAYMENT, live=True)
     assert cancelled(live, STAGING) == Refusal(code=Code.MODE_NOT_ALLOWED, live=True)
+    late = LEAVE.until + timedelta(days=1)
+    expired = datetime(late.year, late.month, late.day, tzinfo=UTC)
+    refused = Refusal(code=Code.MODE_NOT_ALLOWED, live=True)
+    assert cancelled(live, FORCED_STAGING, expired) == refused
     plan = cancelled(live, FORCED_STAGING)
     assert isinstance(plan, Route)
     assert plan.endpoint == BASKET_ACCOUNT.live

@@ -8,7 +8,7 @@ from uuid import UUID
 from worker.codes import Code
 from worker.identity import operation_id_of, refusal_identity, request_id_of
 from worker.lifecycle.births import decided_at_birth
-from worker.lifecycle.claim import closed_without_success, expired_entry
+from worker.lifecycle.claim import closed_without_success, expired_entry, forced_use
 from worker.lifecycle.decide import Reason, decided, moved
 from worker.lifecycle.limits import (
     DELIVERY_LIMIT,
@@ -30,7 +30,10 @@ CancelClaimed = Won | Held | Decided | Waiting
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CancelWish:
-    """What a cancellation is decided by; ``plan`` is ``None`` while the payment is unknown."""
+    """What a cancellation is decided by; ``plan`` is ``None`` while the payment is unknown.
+
+    ``is_forced`` marks a removal at a live endpoint from staging, which is audited.
+    """
 
     envelope: Envelope
     request: CancelRequest
@@ -38,6 +41,7 @@ class CancelWish:
     token: UUID
     may_call: bool
     delivery: Delivery
+    is_forced: bool = False
 
     @property
     def mismatch_identity(self) -> Identity:
@@ -170,7 +174,8 @@ def _remove(
         next_attempt_at=None,
     )
     won = Won(record=claimed, token=wish.token, lease_until=lease_until, payment=payment)
-    return Change(result=won, records=(claimed,))
+    audit = (forced_use(claimed, now),) if wish.is_forced else ()
+    return Change(result=won, records=(claimed,), audit=audit)
 
 
 def _payment_unknown(

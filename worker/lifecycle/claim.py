@@ -182,11 +182,11 @@ def _won(wish: Claim, plan: Route, record: Record, rules: Rules, now: datetime) 
         result=Won(record=claimed, token=wish.token, lease_until=lease_until),
         records=(claimed,),
         owner=ownership(claimed),
-        audit=(_forced_use(claimed, now),) if wish.is_forced else (),
+        audit=(forced_use(claimed, now),) if wish.is_forced else (),
     )
 
 
-def _forced_use(record: Record, now: datetime) -> AuditEntry:
+def forced_use(record: Record, now: datetime) -> AuditEntry:
     return AuditEntry(
         at=now,
         actor="worker",
