@@ -17,7 +17,7 @@ from tests.settings_sample import (
     write_secrets,
     write_settings,
 )
-from worker.settings import SettingsError, load, load_broker
+from worker.settings import SettingsError, environment_without_settings, load, load_broker
 
 HOST = "PAYMENT_WORKER_BROKER__HOST"
 
@@ -278,3 +278,12 @@ def test_a_publisher_needs_the_broker_and_nothing_else(tmp_path: Path) -> None:
         container_secrets=NOWHERE,
     )
     assert full.user == "payworker"
+
+
+def test_a_worker_with_its_own_file_inherits_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAYMENT_WORKER_BROKER__HOST", "elsewhere")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/elsewhere")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    inherited = environment_without_settings()
+    assert inherited["LANG"] == "C.UTF-8"
+    assert not {"PAYMENT_WORKER_BROKER__HOST", "CREDENTIALS_DIRECTORY"} & inherited.keys()

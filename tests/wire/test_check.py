@@ -225,7 +225,7 @@ async def test_a_missing_object_is_named(broker: Broker, tmp_path: Path) -> None
         await line.channel.queue_delete(queue)
         rows = await place.rows("AMQP", "DLQ")
     assert failed(rows) == [("AMQP002", f"queue {queue}")]
-    assert verdicts(rows, "DLQ001") == [Verdict.SKIP]
+    assert verdicts(rows, "DLQ001") == [Verdict.SKIP, Verdict.OK, Verdict.OK, Verdict.OK]
     assert gravest(rows) is Blame.DEFECT
 
 
@@ -287,9 +287,18 @@ async def test_dead_letters_warn_with_their_number(broker: Broker, tmp_path: Pat
     async with deployed(broker, tmp_path) as (place, line):
         for _ in range(2):
             await line.send(b"{}", exchange="dlx", key="dead")
-        (row,) = await place.rows("DLQ001")
-    assert (row.verdict, row.cause) == (Verdict.WARN, "2 waiting for a person")
-    assert "dead-letters list" in row.fix
+        letters, *others = await place.rows("DLQ001")
+    assert (letters.verdict, letters.cause) == (Verdict.WARN, "2 waiting for a person")
+    assert "dead-letters list" in letters.fix
+    assert [row.verdict for row in others] == [Verdict.OK] * 3
+
+
+async def test_a_request_nobody_took_warns_too(broker: Broker, tmp_path: Path) -> None:
+    """The alternate exchange makes it routed, so its producer was not told."""
+    async with deployed(broker, tmp_path) as (place, line):
+        await line.send(b"{}", exchange="requests", key="payment.initate.dcp")
+        rows = await place.rows("DLQ001")
+    assert [row.verdict for row in rows] == [Verdict.OK, Verdict.WARN, Verdict.OK, Verdict.OK]
 
 
 async def test_the_workers_own_user_sees_what_it_may_and_promises_no_more(

@@ -108,7 +108,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def depth_remark(queue: str, depth: int) -> Remark:
-    """What a number of dead letters means."""
+    """What a number of messages in a queue for people means."""
     if depth:
         return warn(f"{depth} waiting for a person", about=queue)
     return ok("empty", about=queue)
@@ -141,10 +141,20 @@ async def _look_at_mark(deployment: Deployment) -> Sequence[Remark]:
 
 async def _look_at_letters(deployment: Deployment) -> Sequence[Remark]:
     broker = deployment.broker
-    queue = broker.topology.dead_letter_queue
-    if any(each.name == queue and each.verdict is Seen.MISSING for each in await broker.existing()):
-        return [skip("the queue does not exist", about=queue)]
-    return [depth_remark(queue, await broker.depth(queue))]
+    topology = broker.topology
+    missing = {each.name for each in await broker.existing() if each.verdict is Seen.MISSING}
+    found: list[Remark] = []
+    for queue in (
+        topology.dead_letter_queue,
+        topology.unrouted_queue,
+        topology.unclaimed_queue,
+        topology.parking_queue,
+    ):
+        if queue in missing:
+            found.append(skip("the queue does not exist", about=queue))
+        else:
+            found.append(depth_remark(queue, await broker.depth(queue)))
+    return found
 
 
 def _objects(findings: Iterable[Finding], topology: Topology) -> list[Finding]:
@@ -179,7 +189,8 @@ CHECKS = (
         id="AMQP002",
         group=Group.BROKER,
         title="Every exchange and queue is there and as it must be",
-        fix="Import deploy/rabbitmq/definitions.json, or run `payment-worker topology apply`.",
+        fix="Import deploy/rabbitmq/definitions.json (on staging definitions.staging.json), or run"
+        " `payment-worker topology apply`.",
         look=_look_at_objects,
         needs=CONNECTED,
         at_start=True,
@@ -191,8 +202,9 @@ LETTER_CHECKS = (
     Check(
         id="DLQ001",
         group=Group.LETTERS,
-        title="No dead letter waits",
-        fix="See `payment-worker dead-letters list`.",
+        title="No message waits for a person",
+        fix="Dead letters: `payment-worker dead-letters list`. Unrouted: a request with a wrong"
+        " routing key. Unclaimed: an event nobody is bound for.",
         look=_look_at_letters,
         needs=CONNECTED,
     ),

@@ -1,6 +1,7 @@
 """Talking to the broker from a command: errors that a person understands."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -15,6 +16,9 @@ _FIX = "Check the broker.* settings with `payment-worker config explain broker`.
 
 def run_with_broker(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's asynchronous part; raises ``CommandError`` for what the broker refuses."""
+    # Without a handler Python prints the client library's own lines between ours.
+    for name in ("aiormq", "aio_pika"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         return asyncio.run(work)
     except BrokerTroubleError as trouble:
@@ -32,6 +36,15 @@ def run_with_broker(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 def _unreachable(reason: str) -> CommandError:
+    if "ACCESS_REFUSED - access to" in reason:
+        return CommandError(
+            "broker_right_missing",
+            f"This user may not do that: {reason}.",
+            exit_code=ExitCode.CONFIGURATION,
+            field="broker.user",
+            fix="Operators have a user of their own, ops-replay in the shipped definitions:"
+            " set PAYMENT_WORKER_BROKER__USER and its password.",
+        )
     return CommandError(
         "broker_unreachable",
         f"The broker cannot be used: {reason}.",

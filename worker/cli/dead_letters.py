@@ -20,6 +20,8 @@ from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.ledger import ledger_error
+from worker.cli.money import euros
+from worker.cli.output import Format
 from worker.codes import MEANINGS
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.ledger import Ledger
@@ -69,7 +71,11 @@ def _list(
     """List failed and doubtful operations, oldest first, from the ledger: no queue is touched."""
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
     letters = _run(_listed(context, limit))
-    context.output.table(_COLUMNS, [_row(letter) for letter in letters])
+    if context.output.format is Format.HUMAN:
+        for letter in letters:
+            context.output.record(_row(letter), _lines(letter))
+    else:
+        context.output.table(_COLUMNS, [_row(letter) for letter in letters])
     if not letters:
         context.output.say("No dead letters.")
         return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
@@ -128,7 +134,10 @@ async def _replayed(
         letters = DeadLetters(ledger=ledger, queue=queue, publisher=publisher)
         report = await letters.replay(operation_id, act)
         if report.result is not Replayed.REPLAYED:
-            return report, None
+            found = await ledger.find(operation_id)
+            return report, None if found is None else found[0]
+        if wait:
+            context.output.say("Put back to work; waiting for a worker to decide it.")
         return report, await _outcome(context, ledger, operation_id, wait)
 
 
@@ -191,17 +200,33 @@ def _tell(
         )
     match report.result:
         case Replayed.REPLAYED if record is not None:
-            output.success(f"Replayed as sequence {report.sequence}: {_described(record)}.")
-            return ExitCode.OK if record.state is State.SUCCEEDED else ExitCode.FAILED
+            if record.state is State.SUCCEEDED:
+                output.success(f"Replayed as sequence {report.sequence}: succeeded.")
+                return ExitCode.OK
+            output.warn(
+                f"Replayed as sequence {report.sequence}, and not paid: {_described(record)}.",
+                fix="Mend what its code says, then replay it again.",
+            )
         case Replayed.REPLAYED:
-            output.success(f"Replayed as sequence {report.sequence}; not decided yet.")
+            output.success(
+                f"Back at work as sequence {report.sequence}; no worker has decided it yet."
+            )
             return ExitCode.OK
         case Replayed.NOT_REOPENED:
-            output.warn(f"Not replayed: {report.reason}.")
+            output.warn(
+                f"Not replayed: {report.reason}.",
+                fix="A doubt is settled by looking the reference up at the provider; a refused"
+                " message needs a corrected request. The letter is kept.",
+            )
+        case Replayed.NOT_FOUND if record is not None:
+            output.warn(
+                f"No letter of it is in the queue; the ledger says {_described(record)}.",
+                fix="There is nothing to replay, or another run has it in hand.",
+            )
         case Replayed.NOT_FOUND:
             output.warn(
-                "No letter of this payment is in the queue.",
-                fix="See `payment-worker dead-letters list`; it may have been replayed already.",
+                "The ledger knows no such operation.",
+                fix="Give the id of the first column of `payment-worker dead-letters list`.",
             )
         case Replayed.NOT_CONFIRMED:
             output.warn(
@@ -217,6 +242,22 @@ def _described(record: Record) -> str:
     if record.code is None:
         return record.state.value
     return f"{record.state.value}, {record.code}: {MEANINGS[record.code].en}"
+
+
+def _lines(letter: LetterEntry) -> str:
+    """Two lines for people: the id whole, so that it can be copied, and what it is about."""
+    facts = letter.facts
+    about = [f"{letter.failed_at:%Y-%m-%d %H:%MZ}", letter.kind, f"origin {letter.origin}"]
+    if facts.id_societe is not None:
+        about.append(f"company {facts.id_societe}")
+    if facts.id_commande is not None:
+        about.append(f"order {facts.id_commande}")
+    if facts.amount is not None:
+        about.append(euros(facts.amount))
+    if not letter.confirmed:
+        about.append("not in the queue")
+    head = f"{letter.operation_id}  {letter.state:<9} {letter.code}"
+    return f"{head}\n    {', '.join(about)}"
 
 
 def _row(letter: LetterEntry) -> dict[str, object]:

@@ -29,7 +29,12 @@ from worker.cli.output import Format
 from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.rules import BrokerAddress
-from worker.settings import BrokerUrlError, load, split_broker_url
+from worker.settings import (
+    BrokerUrlError,
+    environment_without_settings,
+    load,
+    split_broker_url,
+)
 from worker.simulator.server import Simulator
 
 ORIGIN = "demo"
@@ -86,8 +91,8 @@ class Demonstration:
                 self._output.say("Declaring exchanges and queues, starting the worker")
                 await declare(connection, topology)
                 deliveries = follow_queue(connection, queue, topology=topology, clock=self._clock)
-                following = asyncio.create_task(self._answers.follow(deliveries))
                 async with (
+                    self._answers.following(deliveries),
                     self._worker(),
                     AmqpPublisher(
                         self._address,
@@ -98,8 +103,6 @@ class Demonstration:
                 ):
                     await self._ask(publisher)
                     await self._follow_up(publisher)
-                following.cancel()
-                await asyncio.wait({following})
             return self._sum_up(simulator)
 
     def _write_settings(self, simulator: Simulator) -> None:
@@ -118,22 +121,24 @@ class Demonstration:
         """Run ``payment-worker run`` as a process of its own, as in production."""
         with (self._directory / "worker.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                *self._command("run"), stdout=log, stderr=log
+                *self._command("run"), stdout=log, stderr=log, env=environment_without_settings()
             )
+            ending = asyncio.create_task(process.wait())
+            ending.add_done_callback(lambda _: self._answers.stop_waiting())
             try:
                 yield
             finally:
                 if process.returncode is None:
                     process.send_signal(signal.SIGTERM)
-                await process.wait()
-        if process.returncode:
-            text = (self._directory / "worker.log").read_text(encoding="utf-8")
-            self._output.say(text[-2000:])
-            raise CommandError(
-                "worker_failed",
-                f"The worker ended with {process.returncode}.",
-                exit_code=ExitCode.FAILED,
-            )
+                await ending
+                if process.returncode:
+                    self._tell_failure(process.returncode)
+
+    def _tell_failure(self, status: int) -> None:
+        lines = (self._directory / "worker.log").read_text(encoding="utf-8").splitlines()
+        self._output.warn(f"The worker ended with {status}; its last lines:")
+        for line in lines[-3:]:
+            self._output.say(f"  {line}")
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "worker", "--config", str(self._config), *arguments]
@@ -177,6 +182,7 @@ class Demonstration:
             *self._command("dead-letters", "replay", str(payment_id), "--reason", "demonstration"),
             stdout=sys.stderr,
             stderr=sys.stderr,
+            env=environment_without_settings(),
         )
         await process.wait()
         await self._answers.until(payment_id, 2)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 from worker.cli.demo_cases import Case
@@ -26,6 +27,7 @@ class Answers:
         self._started: dict[UUID, float] = {}
         self._seconds: dict[UUID, float] = {}
         self._news = asyncio.Event()
+        self._is_over = False
 
     @property
     def answered(self) -> int:
@@ -45,8 +47,22 @@ class Answers:
         """Time runs for this payment from now."""
         self._started[payment_id] = self._clock.monotonic()
 
-    async def follow(self, deliveries: AsyncIterator[Delivery]) -> None:
-        """Note every event of a result queue."""
+    def stop_waiting(self) -> None:
+        """Nothing more will come: whoever waits is told so at once."""
+        self._is_over = True
+        self._news.set()
+
+    @asynccontextmanager
+    async def following(self, deliveries: AsyncIterator[Delivery]) -> AsyncIterator[None]:
+        """Note the events of a result queue until the end of this context."""
+        task = asyncio.create_task(self._follow(deliveries))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _follow(self, deliveries: AsyncIterator[Delivery]) -> None:
         async for delivery in deliveries:
             event = json.loads(delivery.body)
             payment_id = UUID(event["payment_id"])
@@ -63,16 +79,18 @@ class Answers:
         """Wait for news until it is so; raises ``CommandError`` when it takes too long."""
         try:
             async with asyncio.timeout(_DECISION_SECONDS):
-                while not are_here():
+                while not are_here() and not self._is_over:
                     await self._news.wait()
                     self._news.clear()
         except TimeoutError:
+            self._is_over = True
+        if not are_here():
             missing = [case.shows for each, case in self.cases.items() if each not in self.events]
             raise CommandError(
                 "unanswered",
-                f"No answer in time: {', '.join(missing) or 'a second one'}.",
+                f"No answer: {', '.join(missing) or 'a second one'}.",
                 exit_code=ExitCode.FAILED,
-            ) from None
+            )
 
     def row(self, payment_id: UUID, width: int | None) -> dict[str, object]:
         """One line of the table; ``width`` shortens a link for people."""

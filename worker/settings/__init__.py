@@ -9,6 +9,7 @@ from worker.settings.explanation import Explained, explain, reference
 from worker.settings.faults import SettingsError, SettingsFault
 from worker.settings.loading import Loaded, load, load_broker
 from worker.settings.root import Role, Settings
+from worker.settings.sources import environment_without_settings
 
 __all__ = [
     "BrokerUrlError",
@@ -19,6 +20,7 @@ __all__ = [
     "SettingsError",
     "SettingsFault",
     "broker_url_from_environment",
+    "environment_without_settings",
     "explain",
     "load",
     "load_broker",

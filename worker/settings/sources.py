@@ -130,6 +130,15 @@ def variables_of(environment: Mapping[str, str] | None) -> Mapping[str, str]:
     return os.environ if environment is None else environment
 
 
+def environment_without_settings() -> dict[str, str]:
+    """The process's variables but ours: for a worker that has its own settings file alone."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.upper().startswith(PREFIX) and name != "CREDENTIALS_DIRECTORY"
+    }
+
+
 def _put(tree: dict[str, object], path: Path, value: object) -> bool:
     *parents, last = path
     table = tree
