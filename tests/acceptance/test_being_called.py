@@ -14,7 +14,7 @@ from tests.acceptance.provider_cases import applied_for
 from tests.acceptance.shared_site import Site
 from tests.waiting import until
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 BURST = 20
 

@@ -6,7 +6,7 @@ from tests.acceptance.erp import basket_order, new_key, order, payment_id_of
 from tests.acceptance.installation import Installation
 from tests.acceptance.shared_site import Change, Site
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 ALONE = {"remove-http-401": "CB", "remove-http-503-retry": "AMEX", "remove-timeout": "COMPTABILITE"}
 """Removals that open a breaker, and the payment type whose account is theirs."""

@@ -17,7 +17,7 @@ from tests.acceptance.provider_cases import applied_for
 from tests.acceptance.shared_site import Site
 from worker.adapters.clock import SystemClock
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 
 def in_seconds(seconds: float) -> str:

@@ -27,7 +27,7 @@ async def shared(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> As
         yield site
 
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 
 async def failed(site: Site, asked: dict[str, object]) -> tuple[Sent, Answer]:

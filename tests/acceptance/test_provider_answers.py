@@ -27,7 +27,7 @@ from tests.proxy import proxy_to
 from tests.servers import Connection, RawServer, answer, refused_port
 from worker.simulator.expected import Decided
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 NOWHERE = "http://nowhere.invalid"
 """Stands for addresses that are known only once their servers run."""

@@ -13,7 +13,7 @@ from tests.acceptance.erp import BLANK, basket_order, checked_letter, order, pay
 from tests.acceptance.installation import CHECKOUT, Installation
 from tests.acceptance.shared_site import Change, Site
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 EXAMPLES = CHECKOUT / "schemas" / "examples" / "v1" / "payment-request"
 INVALID = sorted((EXAMPLES / "invalid").glob("*.json"))

@@ -16,7 +16,7 @@ from worker.adapters.clock import SystemClock
 from worker.model import Secret
 from worker.simulator.server import Credentials, Simulator
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 LIVE = Credentials(
     login="live", password=Secret("live-one"), orig="live.example", secret=Secret("live-two")

@@ -17,7 +17,7 @@ from tests.acceptance.shared_site import site_of
 from tests.broker import Broker
 from tests.servers import Connection, RawServer, Received, answer
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 SAMPLE = (
     '{"payment_target":"LABANQUEPOSTALE","payment_run_mode":"TEST","payment_type":"DIRECT_SEPA",'

@@ -17,7 +17,7 @@ from worker.adapters.clock import SystemClock
 from worker.model import Secret
 from worker.simulator.server import Credentials, Simulator
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
 
 PERSON = "zoe.planted"
 COMMENT = "planted comment, card 4111111111111111"

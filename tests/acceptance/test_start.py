@@ -13,6 +13,8 @@ from tests.acceptance.worker_process import started
 from tests.broker import Broker
 from worker.adapters.encryption import generate_key
 
+pytestmark = pytest.mark.broker
+
 CONFIGURATION = 78
 NOWHERE = "http://127.0.0.1:9"
 

@@ -17,6 +17,8 @@ from tests.waiting import until
 from worker.adapters.clock import SystemClock
 from worker.simulator.server import Simulator
 
+pytestmark = pytest.mark.broker
+
 REQUESTS = 40
 
 
