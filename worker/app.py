@@ -11,20 +11,13 @@ from prometheus_client import CollectorRegistry
 from typing_extensions import override
 
 from worker import __version__
-from worker.adapters.connection import (
-    CLIENT_ERRORS,
-    BrokerTroubleError,
-    OnTrouble,
-    close_quietly,
-    connect_patiently,
-)
+from worker.adapters.connection import BrokerTroubleError, OnTrouble
 from worker.adapters.consumer import AmqpConsumer
 from worker.adapters.encryption import Vault
 from worker.adapters.http import HttpTransport
 from worker.adapters.probes import ProbeServer
 from worker.adapters.publisher import AmqpPublisher
 from worker.adapters.store_sqlite import SqliteStore
-from worker.adapters.topology import Finding, Verdict, declare, verify
 from worker.announcer import Announcer
 from worker.caller import Caller
 from worker.ledger import Ledger
@@ -34,27 +27,15 @@ from worker.permits import AccountPermits
 from worker.ports import Clock, Publisher, StoreUnavailableError
 from worker.processor import Processor
 from worker.providers import PROVIDERS
+from worker.provisioning import provision, topology_of
 from worker.pulse import Pulse
 from worker.replies import Replies
 from worker.settings import Settings
 from worker.sweeper import INTERVAL as SWEEP_SECONDS
 from worker.sweeper import Sweep, Sweeper
 from worker.telemetry import Telemetry
-from worker.topology import Topology
 
 _PROBE_SECONDS = 1.0
-
-
-class StartRefusedError(Exception):
-    """The broker is not as it must be; ``findings`` name what is missing or different."""
-
-    def __init__(self, findings: list[Finding]) -> None:
-        super().__init__(findings)
-        self.findings = findings
-
-    @override
-    def __str__(self) -> str:
-        return "; ".join(f"{each.name}: {each.verdict} {each.reason}" for each in self.findings)
 
 
 class ProbePortError(Exception):
@@ -113,7 +94,7 @@ class Worker:
             stack.push_async_callback(store.close)
             await stack.enter_async_context(self._probes())
             await stack.enter_async_context(self._pulse.beating())
-            if not await self._unless_stopped(self._prepare_broker(), stop):
+            if not await self._unless_stopped(self._provision(), stop):
                 return
             transport = await stack.enter_async_context(
                 HttpTransport(clock=self._clock, ca_file=self._trusted_certificates)
@@ -155,34 +136,12 @@ class Worker:
             if store.failed.is_set():
                 raise LedgerFailedError
 
-    async def _prepare_broker(self) -> None:
-        """Declare or look at every object, however long the broker takes to be there."""
-        while True:
-            connection = await connect_patiently(
-                self._settings.broker_address("operate"),
-                role="setup",
-                clock=self._clock,
-                on_trouble=self._trouble("setup"),
-            )
-            try:
-                if self._settings.topology.declare:
-                    await declare(connection, self._topology)
-                findings = await verify(connection, self._topology)
-                if faults := [each for each in findings if self._bars_the_start(each)]:
-                    raise StartRefusedError(faults)
-            except (BrokerTroubleError, *CLIENT_ERRORS) as error:
-                self._telemetry.disconnected("setup", type(error).__name__, retry_in=_PROBE_SECONDS)
-                await self._clock.sleep(_PROBE_SECONDS)
-            else:
-                return
-            finally:
-                await close_quietly(connection)
-
-    def _bars_the_start(self, finding: Finding) -> bool:
-        """Whether nothing may be consumed: also where nobody can tell whose broker this is."""
-        marks = {self._topology.mark, *self._topology.foreign_marks}
-        unseen = finding.verdict is Verdict.SKIP and finding.name in marks
-        return finding.is_fault or unseen
+    async def _provision(self) -> None:
+        await provision(
+            self._settings,
+            clock=self._clock,
+            on_trouble=self._trouble("setup"),
+        )
 
     def _consumer(
         self,
@@ -348,15 +307,6 @@ class Worker:
             self._telemetry.disconnected(role, trouble.reason, retry_in=delay)
 
         return tell
-
-
-def topology_of(settings: Settings) -> Topology:
-    """The broker's objects as these settings name them."""
-    return Topology(
-        environment=settings.environment,
-        prefix=settings.broker.prefix,
-        subscribers=settings.subscribers(),
-    )
 
 
 async def _end(task: asyncio.Task[object] | asyncio.Future[object]) -> None:

@@ -21,9 +21,9 @@ from worker import __main__ as program
 from worker.adapters.clock import SystemClock
 from worker.adapters.probes import ProbeServer
 from worker.adapters.store_sqlite import initialise
-from worker.app import topology_of
 from worker.checks import CHECKS, Blame, Deployment, Row, Verdict, choose, examine, gravest
 from worker.checks.reach import reach, reach_all
+from worker.provisioning import topology_of
 from worker.settings import load
 from worker.topology import Topology
 from worker.topology.roles import WORKER, roles

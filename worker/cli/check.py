@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from worker.app import topology_of
 from worker.checks import (
     CHECKS,
     NEEDS,
@@ -27,6 +26,7 @@ from worker.checks import (
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.output import Format, Output
+from worker.provisioning import topology_of
 from worker.settings import SettingsError
 
 _COLUMNS = ("check", "group", "verdict", "about", "cause", "fix")

@@ -14,7 +14,6 @@ from worker.adapters.letters import AmqpLetterQueue
 from worker.adapters.publisher import AmqpPublisher
 from worker.adapters.store_errors import LedgerError
 from worker.adapters.store_sqlite import SqliteStore
-from worker.app import topology_of
 from worker.cli.actor import operating_system_account
 from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
@@ -26,6 +25,7 @@ from worker.codes import MEANINGS
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.ledger import Ledger
 from worker.ports import StoreUnavailableError
+from worker.provisioning import topology_of
 from worker.records import LetterEntry, Record, State
 
 Result = TypeVar("Result")

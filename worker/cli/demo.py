@@ -18,7 +18,6 @@ from worker.adapters.follower import follow_queue
 from worker.adapters.publisher import AmqpPublisher
 from worker.adapters.store_sqlite import initialise
 from worker.adapters.topology import declare
-from worker.app import topology_of
 from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext, JsonOption, context_of
 from worker.cli.demo_answers import COLUMNS, LINK_WIDTH, Answers
@@ -28,6 +27,7 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.output import Format
 from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange, OutgoingMessage, Publication
+from worker.provisioning import topology_of
 from worker.rules import BrokerAddress
 from worker.settings import (
     BrokerUrlError,

@@ -9,10 +9,11 @@ from prometheus_client import CollectorRegistry
 from worker import __version__
 from worker.adapters.store_errors import LedgerError
 from worker.adapters.topology import TopologyRefusedError
-from worker.app import LedgerFailedError, ProbePortError, StartRefusedError, Worker
+from worker.app import LedgerFailedError, ProbePortError, Worker
 from worker.cli.context import CommandContext, ConfigOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.ledger import ledger_error
+from worker.provisioning import StartRefusedError
 from worker.settings import Loaded
 from worker.telemetry import LineWriter, Telemetry, configure_logging
 

@@ -4,10 +4,10 @@ import typer
 
 from worker.adapters.connection import connected
 from worker.adapters.topology import Finding, declare, verify
-from worker.app import topology_of
 from worker.cli.broker import run_with_broker
 from worker.cli.context import ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import ExitCode
+from worker.provisioning import topology_of
 from worker.rules import BrokerAddress
 from worker.topology import Topology
 
