@@ -4,17 +4,16 @@ import base64
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from dataclasses_json import DataClassJsonMixin, LetterCase, config
 
 from tests.acceptance.erp import Erp, basket_order, checked_letter, order
 from tests.acceptance.installation import Installation, basket_account, link_account
 from tests.acceptance.shared_site import site_of
 from tests.broker import Broker
+from tests.payment_dto import Kind, Mode, PaymentInitiate, Target
 from tests.servers import Connection, RawServer, Received, answer
 
 pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
@@ -41,45 +40,6 @@ REMOVAL_ANSWER = b'{"result": "succes"}'
 
 REFUSED_AMOUNT = "66600"
 """Cents of the one order that the link provider below refuses."""
-
-
-class Target(StrEnum):
-    LABANQUEPOSTALE = "LABANQUEPOSTALE"
-    PAYBOX = "PAYBOX"
-    MILLIET = "MILLIET"
-
-
-class Mode(StrEnum):
-    TEST = "TEST"
-    LIVE = "LIVE"
-    FORC_E__L_I_V_E = "FORCE_LIVE"
-
-
-class Kind(StrEnum):
-    DIREC_T__S_E_P_A = "DIRECT_SEPA"
-    SEPA = "SEPA"
-    CB = "CB"
-    AMEX = "AMEX"
-    COMPTABILITE = "COMPTABILITE"
-
-
-@dataclass
-class PaymentInitiate(DataClassJsonMixin):
-    """The DTO as its page prints it: every field optional, camelCase on the wire."""
-
-    dataclass_json_config = config(letter_case=LetterCase.CAMEL)["dataclasses_json"]
-
-    payment_target: Target | None = None
-    payment_run_mode: Mode | None = None
-    payment_type: Kind | None = None
-    id_origin: str | None = None
-    id_societe: str | None = None
-    id_client: str | None = None
-    id_commande: str | None = None
-    type_paiement: Kind | None = None
-    amount: str | None = None
-    email: str | None = None
-    commentaire: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

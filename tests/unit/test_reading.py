@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 
 import pytest
-from dataclasses_json import DataClassJsonMixin, LetterCase, config
 
 from tests.builders import MESSAGE_ID, make_delivery, payment_body
+from tests.payment_dto import Kind, Mode, PaymentInitiate, Target
 from worker.codes import Code
 from worker.contract.reading import read
 from worker.model import (
@@ -35,39 +33,6 @@ def refusal(body: dict[str, object] | str | bytes) -> Unreadable:
 
 def faults_of(body: dict[str, object] | str | bytes) -> list[tuple[str, str]]:
     return [(fault.field, fault.code) for fault in refusal(body).faults]
-
-
-class Target(StrEnum):
-    """Mirrors the DTO's enums: text and enum at once."""
-
-    LABANQUEPOSTALE = "LABANQUEPOSTALE"
-
-
-class Mode(StrEnum):
-    FORC_E__L_I_V_E = "FORCE_LIVE"
-
-
-class Kind(StrEnum):
-    DIREC_T__S_E_P_A = "DIRECT_SEPA"
-
-
-@dataclass
-class PaymentInitiate(DataClassJsonMixin):
-    """The DTO of the producers' Python client: camelCase out, absent values as null."""
-
-    dataclass_json_config = config(letter_case=LetterCase.CAMEL)["dataclasses_json"]
-
-    payment_target: Target | None = None
-    payment_run_mode: Mode | None = None
-    payment_type: Kind | None = None
-    id_origin: str | None = None
-    id_societe: str | None = None
-    id_client: str | None = None
-    id_commande: str | None = None
-    type_paiement: Kind | None = None
-    amount: str | None = None
-    email: str | None = None
-    commentaire: str | None = None
 
 
 def test_a_message_of_the_dto_class_is_read() -> None:
