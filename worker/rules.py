@@ -71,6 +71,22 @@ class BrokerAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresAddress:
+    """Where the shared ledger is and who we are there; one database holds one ledger."""
+
+    host: str = "localhost"
+    port: int = 5432
+    database: str = "payment_worker"
+    user: str = "payment_worker"
+    password: Secret | None = None
+    tls: bool = False
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    application_name: str = "payment-worker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subscriber:
     """A result queue ``<prefix>results.<name>`` and the origins it is bound for."""
 
