@@ -15,9 +15,9 @@ from worker.adapters.connection import BrokerTroubleError, OnTrouble
 from worker.adapters.consumer import AmqpConsumer
 from worker.adapters.encryption import Vault
 from worker.adapters.http import HttpTransport
+from worker.adapters.ledgers import open_ledger
 from worker.adapters.probes import ProbeServer
 from worker.adapters.publisher import AmqpPublisher
-from worker.adapters.store_sqlite import SqliteStore
 from worker.announcer import Announcer
 from worker.caller import Caller
 from worker.ledger import Ledger
@@ -85,11 +85,11 @@ class Worker:
         ledger gives up for good.
         """
         async with AsyncExitStack() as stack:
-            store = await SqliteStore.open(
-                self._settings.ledger.path,
+            store = await open_ledger(
+                self._settings.ledger_place(),
                 vault=Vault(self._settings.ledger_keys()),
                 clock=self._clock,
-                least_free=self._settings.ledger.minimum_free_mib * 2**20,
+                least_free_mib=self._settings.ledger.minimum_free_mib,
             )
             stack.push_async_callback(store.close)
             await stack.enter_async_context(self._probes())

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from worker.adapters.encryption import Vault, VaultError
+from worker.adapters.ledgers import open_ledger
 from worker.adapters.store_errors import LedgerError, LedgerLockedError
-from worker.adapters.store_sqlite import SqliteStore
 from worker.checks.check import Check
 from worker.checks.configuration import SOUND_SETTINGS
 from worker.checks.deployment import Deployment
@@ -17,11 +17,12 @@ _BUSY_SECONDS = 2.0  # a running worker holds the lock for milliseconds
 async def _look(deployment: Deployment) -> Sequence[Remark]:
     """Open it as the worker would: owner, schema version, journal, keys, a write lock."""
     settings = deployment.settings
-    path = str(settings.ledger.path)
+    place = settings.ledger_place()
+    path = str(place)
     try:
         vault = Vault(settings.ledger_keys())
-        store = await SqliteStore.open(
-            settings.ledger.path,
+        store = await open_ledger(
+            place,
             vault=vault,
             clock=deployment.clock,
             busy_seconds=_BUSY_SECONDS,

@@ -10,10 +10,10 @@ import typer
 
 from worker.adapters.connection import connected
 from worker.adapters.encryption import Vault
+from worker.adapters.ledgers import open_ledger
 from worker.adapters.letters import AmqpLetterQueue
 from worker.adapters.publisher import AmqpPublisher
 from worker.adapters.store_errors import LedgerError
-from worker.adapters.store_sqlite import SqliteStore
 from worker.cli.actor import operating_system_account
 from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
@@ -157,8 +157,8 @@ async def _outcome(
 @asynccontextmanager
 async def _ledger(context: CommandContext) -> AsyncIterator[Ledger]:
     settings = context.loaded().settings
-    store = await SqliteStore.open(
-        settings.ledger.path, vault=Vault(settings.ledger_keys()), clock=context.clock
+    store = await open_ledger(
+        settings.ledger_place(), vault=Vault(settings.ledger_keys()), clock=context.clock
     )
     try:
         yield Ledger(store=store, rules=settings.rules(), clock=context.clock)

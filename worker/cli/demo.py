@@ -15,8 +15,8 @@ import typer
 
 from worker.adapters.connection import connected
 from worker.adapters.follower import follow_queue
+from worker.adapters.ledgers import initialise_ledger
 from worker.adapters.publisher import AmqpPublisher
-from worker.adapters.store_sqlite import initialise
 from worker.adapters.topology import declare
 from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext, JsonOption, context_of
@@ -86,7 +86,7 @@ class Demonstration:
             loaded = load(today=self._clock.now().date(), config=self._config, environment={})
             topology = topology_of(loaded.settings)
             queue = topology.named(f"results.{ORIGIN}")
-            initialise(loaded.settings.ledger.path)
+            await initialise_ledger(loaded.settings.ledger_place())
             async with connected(self._address, role="demo") as connection:
                 self._output.say("Declaring exchanges and queues, starting the worker")
                 await declare(connection, topology)

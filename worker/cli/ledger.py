@@ -1,12 +1,13 @@
 """``payment-worker ledger``: the durable record of every payment."""
 
+import asyncio
 from typing import Annotated
 
 import typer
 
 from worker.adapters.encryption import generate_key
+from worker.adapters.ledgers import initialise_ledger
 from worker.adapters.store_errors import LedgerError
-from worker.adapters.store_sqlite import initialise
 from worker.cli.context import ConfigOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 
@@ -30,9 +31,9 @@ def _init(
 ) -> None:
     """Create the ledger, or bring an older one up to date; only this command does either."""
     context = context_of(typer_context, config=config, json=json)
-    path = context.loaded().settings.ledger.path
+    path = context.loaded().settings.ledger_place()
     try:
-        done = initialise(path)
+        done = asyncio.run(initialise_ledger(path))
     except LedgerError as error:
         raise ledger_error(error) from error
     if context.output.is_json:

@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         """Encryption keys of the ledger, newest first: 32 bytes each, URL-safe base64."""
         return tuple(Secret(key.get_secret_value()) for key in self.ledger.keys)
 
+    def ledger_place(self) -> Path:
+        """Where the ledger is."""
+        return self.ledger.path
+
     def heartbeat_file(self) -> Path:
         """File that is rewritten while the loop ticks."""
         return self.probes.heartbeat_file or self.ledger.path.with_name("heartbeat")
