@@ -83,7 +83,8 @@ def envelope_on(copy: Delivery) -> Envelope | None:
     sequence = _number(copy, headers.SEQUENCE)
     attempts = _number(copy, headers.ATTEMPTS)
     first_seen = read_time(copy.header(headers.FIRST_SEEN) or "")
-    routing_key = copy.header(headers.ORIGIN_ROUTING_KEY)
+    # Blank is a key too: a message may come with none, and its copy must not become another one.
+    routing_key = copy.headers.get(headers.ORIGIN_ROUTING_KEY)
     replay_count = _number(copy, headers.REPLAY_COUNT, absent=0)
     if (
         identity is None
@@ -102,7 +103,7 @@ def envelope_on(copy: Delivery) -> Envelope | None:
         attempts=attempts,
         first_seen=first_seen,
         not_after=not_after_of(copy)[0],
-        origin_routing_key=routing_key,
+        origin_routing_key=str(routing_key),
         source=copy.source,
         replay_count=replay_count,
     )

@@ -103,8 +103,10 @@ def _read_outside(delivery: Delivery) -> _Outside:
     routing_key = delivery.routing_key
     if delivery.source.is_believed:
         believed = envelope_on(delivery)
-        routing_key = delivery.header(headers.ORIGIN_ROUTING_KEY) or routing_key
-        if believed is None:
+        if believed is not None:
+            routing_key = believed.origin_routing_key
+        else:
+            routing_key = delivery.header(headers.ORIGIN_ROUTING_KEY) or routing_key
             faults.append(fault("headers", FaultCode.HEADERS_UNREADABLE))
     else:
         faults.extend(
