@@ -10,16 +10,20 @@ from typing import TypeVar
 from uuid import UUID
 
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
-from worker.model import Fingerprint
+from worker.model import Fingerprint, RunMode
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
     AttemptEntry,
     AuditEntry,
+    BookLine,
+    Books,
     Change,
+    Kind,
     LetterEntry,
     Needs,
     Record,
+    Restoration,
     Standing,
     State,
     Tombstone,
@@ -41,6 +45,7 @@ class MemoryTables:
     tombstones: dict[UUID, Tombstone] = field(default_factory=dict)
     attempts: list[AttemptEntry] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
+    restorations: list[Restoration] = field(default_factory=list)
 
     def answer_of(self, record: Record | None) -> Answer | None:
         """The answer that a record names."""
@@ -66,7 +71,7 @@ class MemoryStore:
         self.lost_answers = 0
         self._clock = clock
         self._jobs: list[Callable[[], Callable[[], None]]] = []
-        self._marks: list[tuple[UUID, bool, bool]] = []
+        self._marks: list[tuple[UUID, bool, bool, int]] = []
         self._is_scheduled = False
         self._is_closed = False
 
@@ -78,9 +83,11 @@ class MemoryStore:
 
         return await self._submit(work)
 
-    def mark_confirmed(self, event_id: UUID, *, event: bool, letter: bool) -> None:
+    def mark_confirmed(
+        self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0
+    ) -> None:
         self._check()
-        self._marks.append((event_id, event, letter))
+        self._marks.append((event_id, event, letter, resends))
         self._schedule()
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
@@ -128,6 +135,74 @@ class MemoryStore:
             and record.next_attempt_at < due_before
         )
         return [operation_id for _due, operation_id in overdue[:limit]]
+
+    async def open_operations(
+        self, *, untouched_since: datetime, after: UUID | None, limit: int
+    ) -> Sequence[Record]:
+        await self._read()
+        found = sorted(
+            (
+                record
+                for record in self.tables.records.values()
+                if record.state.is_open and record.updated_at < untouched_since
+            ),
+            key=lambda record: record.operation_id,
+        )
+        return [each for each in found if after is None or each.operation_id > after][:limit]
+
+    async def unpublished(
+        self, *, decided_before: datetime, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[Answer]:
+        await self._read()
+        waiting = sorted(
+            (
+                ((answer.event.occurred_at, answer.event.event_id), answer)
+                for answer in self.tables.answers.values()
+                if not answer.event_confirmed and answer.event.occurred_at < decided_before
+            ),
+            key=lambda each: each[0],
+        )
+        return [answer for place, answer in waiting if after is None or place > after][:limit]
+
+    async def operation_of(self, event_id: UUID) -> UUID | None:
+        await self._read()
+        answer = self.tables.answers.get(event_id)
+        return None if answer is None else answer.operation_id
+
+    async def books(self, *, since: datetime, until: datetime) -> Books:
+        await self._read()
+        inside = [
+            record for record in self.tables.records.values() if since <= record.first_seen < until
+        ]
+        counts: Counter[_Line] = Counter(_line_of(record) for record in inside)
+        cents: Counter[_Line] = Counter()
+        for record in inside:
+            cents[_line_of(record)] += record.facts.amount or 0
+        entries = (
+            _letter_entry(self.tables, answer)
+            for record in inside
+            if (answer := self.tables.answer_of(record)) is not None
+            and answer.operation_id == record.operation_id
+        )
+        return Books(
+            received=len(inside),
+            lines=tuple(
+                BookLine(
+                    kind=kind,
+                    state=state,
+                    account=account,
+                    mode=mode,
+                    count=counts[kind, state, account, mode],
+                    cents=cents[kind, state, account, mode],
+                )
+                for kind, state, account, mode in sorted(counts, key=_line_order)
+            ),
+            letters=dict(Counter(entry.code for entry in entries if entry is not None)),
+        )
+
+    async def restoration(self) -> Restoration | None:
+        await self._read()
+        return self.tables.restorations[-1] if self.tables.restorations else None
 
     async def standing(self) -> Standing:
         await self._read()
@@ -211,10 +286,12 @@ class MemoryStore:
         self._is_scheduled = False
         if not (self._jobs or self._marks):
             return
-        for event_id, event, letter in self._marks:
+        for event_id, event, letter, resends in self._marks:
             if (answer := self.tables.answers.get(event_id)) is not None:
-                self.tables.answers[event_id] = _merged(
-                    answer, replace(answer, event_confirmed=event, letter_confirmed=letter)
+                self.tables.answers[event_id] = replace(
+                    answer,
+                    event_confirmed=answer.event_confirmed or (event and answer.resends == resends),
+                    letter_confirmed=answer.letter_confirmed or letter,
                 )
         jobs, self._jobs, self._marks = self._jobs, [], []
         settled = [job() for job in jobs]
@@ -290,14 +367,18 @@ def _write(tables: MemoryTables, change: Change[Result], now: datetime) -> None:
         tables.tombstones = {k: t for k, t in tables.tombstones.items() if t.until > now}
         tables.tombstones |= {t.payment_id: t for t in change.tombstones}
     tables.audit.extend(change.audit)
+    if change.restoration is not None:
+        tables.restorations.append(change.restoration)
 
 
 def _merged(before: Answer, after: Answer) -> Answer:
-    """What the broker confirmed once stays confirmed."""
+    """What the broker confirmed once stays confirmed, until it is to be sent again."""
+    is_resent = after.resends > before.resends
     return replace(
         after,
-        event_confirmed=before.event_confirmed or after.event_confirmed,
+        event_confirmed=after.event_confirmed or (before.event_confirmed and not is_resent),
         letter_confirmed=before.letter_confirmed or after.letter_confirmed,
+        resends=max(before.resends, after.resends),
     )
 
 
@@ -322,6 +403,19 @@ def _letter_entry(tables: MemoryTables, answer: Answer) -> LetterEntry | None:
         facts=record.facts,
         confirmed=answer.letter_confirmed,
     )
+
+
+_Line = tuple[Kind, State, str | None, RunMode | None]
+
+
+def _line_of(record: Record) -> _Line:
+    return record.kind, record.state, record.account, record.facts.payment_run_mode
+
+
+def _line_order(line: _Line) -> tuple[str, str, str, str]:
+    """Absent comes first, as in a database."""
+    kind, state, account, mode = line
+    return kind, state, account or "", mode or ""
 
 
 def _place(entry: LetterEntry) -> tuple[datetime, UUID]:

@@ -44,6 +44,7 @@ from worker.records import (
     Letter,
     Needs,
     Record,
+    Restoration,
     State,
     Status,
     Tombstone,
@@ -161,6 +162,7 @@ async def write(
     owner: tuple[Fingerprint, UUID] | None = None,
     tombstones: tuple[Tombstone, ...] = (),
     audit: tuple[AuditEntry, ...] = (),
+    restoration: Restoration | None = None,
 ) -> None:
     """Write rows as one change."""
     change = Change(
@@ -171,6 +173,7 @@ async def write(
         owner=owner,
         tombstones=tombstones,
         audit=audit,
+        restoration=restoration,
     )
     await store.transact(Needs(()), lambda _view: change)
 
@@ -239,6 +242,7 @@ records = st.builds(
     live=st.none() | st.booleans(),
     reference=maybe_text,
     attempts=counts,
+    peak_attempts=counts,
     unknown_attempts=counts,
     cleared_attempts=counts,
     opened_attempts=counts,
@@ -339,6 +343,7 @@ answers = st.builds(
     traceparent=maybe_text,
     event_confirmed=st.booleans(),
     letter_confirmed=st.booleans(),
+    resends=counts,
 )
 tombstones = st.builds(Tombstone, payment_id=uuids, origin=origins, until=times)
 audit_entries = st.builds(

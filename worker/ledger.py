@@ -106,7 +106,9 @@ class Ledger:
         the broker, so its request is acknowledged all the same.
         """
         with suppress(StoreUnavailableError):
-            self._store.mark_confirmed(answer.event.event_id, event=event, letter=letter)
+            self._store.mark_confirmed(
+                answer.event.event_id, event=event, letter=letter, resends=answer.resends
+            )
 
     async def take_unpublished(self, *, older_than: timedelta, limit: int) -> Sequence[Answer]:
         """Take answers that nobody has confirmed for that long; no other worker takes them."""

@@ -9,7 +9,17 @@ from uuid import UUID
 from worker.calls import HttpReply, HttpRequest, NoReply, Outcome
 from worker.messages import OutgoingMessage, Publication
 from worker.model import CancelRequest, Delivery, Fingerprint, PaymentRequest, Route, Secret
-from worker.records import Answer, Change, LetterEntry, Needs, Record, Standing, Tombstone
+from worker.records import (
+    Answer,
+    Books,
+    Change,
+    LetterEntry,
+    Needs,
+    Record,
+    Restoration,
+    Standing,
+    Tombstone,
+)
 
 Result = TypeVar("Result")
 
@@ -67,8 +77,14 @@ class Store(Protocol):
         and nothing of that change is written.
         """
 
-    def mark_confirmed(self, event_id: UUID, *, event: bool, letter: bool) -> None:
-        """Note what the broker confirmed, with the next group commit; nobody waits for it."""
+    def mark_confirmed(
+        self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0
+    ) -> None:
+        """Note what the broker confirmed, with the next group commit; nobody waits for it.
+
+        ``resends`` is that of the answer that was sent: where an operator has asked for the event
+        again since, this confirmation is of an earlier sending and ``event`` is not noted.
+        """
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         """Read one operation and its latest answer."""
@@ -92,6 +108,25 @@ class Store(Protocol):
         self, *, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[LetterEntry]:
         """A page of the dead-letter index: undone letters, oldest first, stable order."""
+
+    async def open_operations(
+        self, *, untouched_since: datetime, after: UUID | None, limit: int
+    ) -> Sequence[Record]:
+        """A page of what is undecided and was last written before that time, by id."""
+
+    async def unpublished(
+        self, *, decided_before: datetime, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[Answer]:
+        """A page of answers whose event nobody confirmed, by time and event id; takes none."""
+
+    async def operation_of(self, event_id: UUID) -> UUID | None:
+        """The operation that an event answers."""
+
+    async def books(self, *, since: datetime, until: datetime) -> Books:
+        """What was first seen from ``since`` until before ``until``, in one look."""
+
+    async def restoration(self) -> Restoration | None:
+        """The latest return of the ledger from a backup, if there ever was one."""
 
     async def standing(self) -> Standing:
         """What is in doubt or unsent as a whole."""

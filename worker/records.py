@@ -17,6 +17,7 @@ from worker.model import (
     Operation,
     OperationClass,
     Origin,
+    RunMode,
     Secret,
 )
 
@@ -117,7 +118,9 @@ class Answer:
     """An event with the dead letter owed beside it, and what the broker has confirmed of both.
 
     ``correlation_id`` and ``traceparent`` are those of the request that led to the decision:
-    used when the answer is sent without a delivery in hand.
+    used when the answer is sent without a delivery in hand. ``resends`` counts how often an
+    operator asked for the event to be sent again; a confirmation of an earlier sending does not
+    count for a later one.
     """
 
     operation_id: UUID
@@ -127,6 +130,7 @@ class Answer:
     traceparent: str | None = None
     event_confirmed: bool = False
     letter_confirmed: bool = False
+    resends: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +140,8 @@ class Record:
     ``operation_id`` is the payment's, the cancellation's or the refusal's own id, ``payment_id``
     the payment it is about (the same, except for a cancellation). ``token`` is the attempt that
     holds the claim; in doubt, the attempt that left the doubt. ``attempts`` counts delivery
-    rounds that called or may have called, ``unknown_attempts`` those that ended unknown,
+    rounds that called or may have called, ``peak_attempts`` the most that it ever counted (a claim
+    given back is taken off again), ``unknown_attempts`` those that ended unknown,
     ``cleared_attempts`` how many of these a reopening has declared harmless,
     ``opened_attempts`` the attempts made before the current opening (the ladder starts anew
     with each), ``waits`` the uncounted waits of a cancellation for its payment.
@@ -165,6 +170,7 @@ class Record:
     live: bool | None = None
     reference: str | None = None
     attempts: int = 0
+    peak_attempts: int = 0
     unknown_attempts: int = 0
     cleared_attempts: int = 0
     opened_attempts: int = 0
@@ -205,6 +211,19 @@ class Tombstone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restoration:
+    """The ledger came back from a backup: it knows nothing of what happened in between.
+
+    ``known_until`` is when the backup was taken, ``restored_at`` when an operator said so: the
+    workers stood still from before it until after it.
+    """
+
+    known_until: datetime
+    restored_at: datetime
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """One act that a person must be able to look up: who, what, why."""
 
@@ -240,6 +259,31 @@ class Standing:
     oldest_unpublished: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookLine:
+    """Operations that have so much in common; ``cents`` sums the amounts that were readable."""
+
+    kind: Kind
+    state: State
+    account: str | None
+    mode: RunMode | None
+    count: int
+    cents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the ledger received within a period, by ``first_seen``, and where it stands now.
+
+    ``received`` counts the rows by itself, so that the lines can be held against it;
+    ``letters`` counts the undone dead letters among them.
+    """
+
+    received: int
+    lines: tuple[BookLine, ...]
+    letters: Mapping[Code, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Needs:
     """The rows one transaction looks at, declared so that a store may load a batch at once.
@@ -266,3 +310,4 @@ class Change(Generic[Result_co]):
     owner: tuple[Fingerprint, UUID] | None = None
     tombstones: tuple[Tombstone, ...] = field(default=())
     audit: tuple[AuditEntry, ...] = ()
+    restoration: Restoration | None = None

@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
@@ -32,15 +32,19 @@ from tests.store_samples import (
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_sqlite import SqliteStore, initialise
+from worker.model import Facts, RunMode
 from worker.ports import Store, StoreUnavailableError, View
 from worker.records import (
     Answer,
     AttemptEntry,
     AuditEntry,
+    Books,
     Change,
+    Kind,
     LetterEntry,
     Needs,
     Record,
+    Restoration,
     Standing,
     State,
     Tombstone,
@@ -428,6 +432,55 @@ async def test_a_mark_for_an_unknown_event_changes_nothing(store: ObservableStor
     assert await store.find(number(1)) == (sample_record(), None)
 
 
+async def test_an_event_asked_for_again_is_owed_again_and_taken(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    published = replace(sample_answer(), event_confirmed=True, letter_confirmed=True)
+    await write(store, decided_record(), answers=(published,))
+    again = replace(published, event_confirmed=False, resends=1)
+    await write(store, answers=(again,))
+    found = await store.find(number(1))
+    assert found is not None
+    assert found[1] == again
+    now = START + timedelta(minutes=10)
+    assert await store.take_unpublished(untouched_since=now, now=now, limit=9) == [again]
+
+
+async def test_a_mark_of_an_earlier_sending_does_not_end_a_later_one(
+    store: ObservableStore,
+) -> None:
+    """The copy the mark speaks of may be gone: the operator asked because nobody received it."""
+    await write(store, sample_record())
+    again = replace(sample_answer(letter=sample_letter()), resends=1)
+    await write(store, decided_record(), answers=(again,))
+    store.mark_confirmed(event_number(1), event=True, letter=True, resends=0)
+    await write(store, sample_record(2))
+    assert await marked(store) == (False, True)
+    store.mark_confirmed(event_number(1), event=True, letter=False, resends=1)
+    await write(store, sample_record(3))
+    assert await marked(store) == (True, True)
+
+
+async def test_marks_of_two_sendings_in_one_batch_are_kept_apart(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    await write(store, decided_record(), answers=(replace(sample_answer(), resends=1),))
+    store.mark_confirmed(event_number(1), event=True, letter=False, resends=1)
+    store.mark_confirmed(event_number(1), event=True, letter=True, resends=0)
+    await write(store, sample_record(2))
+    assert await marked(store) == (True, True)
+
+
+async def test_a_rewritten_answer_forgets_neither_its_mark_nor_its_sendings(
+    store: ObservableStore,
+) -> None:
+    await write(store, sample_record())
+    resent = replace(sample_answer(), event_confirmed=True, resends=2)
+    await write(store, decided_record(), answers=(resent,))
+    await write(store, answers=(replace(sample_answer(), correlation_id="rewritten"),))
+    found = await store.find(number(1))
+    assert found is not None
+    assert found[1] == replace(resent, correlation_id="rewritten")
+
+
 async def test_marks_are_durable_after_close(ledger: LedgerOnTrial) -> None:
     store = await ledger.open()
     await write(store, sample_record())
@@ -609,6 +662,11 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.take_unpublished(untouched_since=START, now=START, limit=1),
         lambda: store.expired_claims(expired_before=START, limit=1),
         lambda: store.letters(after=None, limit=1),
+        lambda: store.open_operations(untouched_since=START, after=None, limit=1),
+        lambda: store.unpublished(decided_before=START, after=None, limit=1),
+        lambda: store.operation_of(number(1)),
+        lambda: store.books(since=START, until=START),
+        store.restoration,
         lambda: store.attempts(number(1)),
         lambda: store.audit(None),
         store.has_room,
@@ -721,3 +779,113 @@ async def test_overdue_waits_are_those_due_before_oldest_first(store: Observable
     due_before = START + 3 * SECOND
     assert list(await store.overdue_waits(due_before=due_before, limit=9)) == [number(2), number(3)]
     assert list(await store.overdue_waits(due_before=due_before, limit=1)) == [number(2)]
+
+
+# --- what an operator asks ---------------------------------------------------------------------
+
+
+async def test_open_operations_are_listed_by_id_in_pages(store: ObservableStore) -> None:
+    """Decided ones are not listed, nor what was written since."""
+    for n, state in enumerate(State, 1):
+        await write(store, sample_record(n, state=state))
+    await write(store, replace(sample_record(9), updated_at=START + 2 * SECOND))
+    after = START + SECOND
+
+    async def listed(*, after_id: UUID | None = None, limit: int = 9) -> list[UUID]:
+        page = await store.open_operations(untouched_since=after, after=after_id, limit=limit)
+        return [record.operation_id for record in page]
+
+    opened = [number(n) for n, state in enumerate(State, 1) if state.is_open]
+    assert await listed() == opened
+    assert await listed(limit=1) == opened[:1]
+    assert await listed(after_id=opened[0]) == opened[1:]
+    assert await store.open_operations(untouched_since=START, after=None, limit=9) == []
+    (first, *_) = await store.open_operations(untouched_since=after, after=None, limit=9)
+    assert first == sample_record(1, state=first.state)
+
+
+async def test_unpublished_answers_are_listed_in_pages_and_stay(store: ObservableStore) -> None:
+    for n in (3, 1, 2):
+        await write(store, answers=(sample_answer(n, occurred_at=START + SECOND),))
+    await write(store, answers=(sample_answer(4, occurred_at=START + 5 * SECOND),))
+    await write(store, answers=(replace(sample_answer(5), event_confirmed=True),))
+    place: tuple[datetime, UUID] | None = None
+    listed: list[UUID] = []
+    while page := await store.unpublished(decided_before=START + 5 * SECOND, after=place, limit=2):
+        listed += [answer.operation_id for answer in page]
+        place = page[-1].event.occurred_at, page[-1].event.event_id
+    assert sorted(listed) == [number(1), number(2), number(3)]
+    now = START + timedelta(minutes=10)
+    assert len(await store.take_unpublished(untouched_since=now, now=now, limit=9)) == 4
+
+
+async def test_an_event_leads_to_its_operation(store: ObservableStore) -> None:
+    await write(store, sample_record())
+    await write(store, decided_record(), answers=(sample_answer(),))
+    assert await store.operation_of(event_number(1)) == number(1)
+    assert await store.operation_of(number(1)) is None
+
+
+async def test_the_books_group_what_was_first_seen_within_their_period(
+    store: ObservableStore,
+) -> None:
+    """From the first moment on, and before the last; open ones and refusals count too."""
+    empty = Books(received=0, lines=(), letters={})
+    assert await store.books(since=START, until=START + SECOND) == empty
+    await put_letter(store, 1)
+    await put_letter(store, 2, state=State.IN_DOUBT)
+    await write(store, sample_record(3), sample_record(4))
+    refusal = replace(
+        sample_record(5, state=State.FAILED),
+        kind=Kind.REFUSAL,
+        account=None,
+        facts=Facts(),
+        event_id=event_number(5),
+    )
+    await write(store, refusal, answers=(sample_answer(5, letter=sample_letter()),))
+    await write(store, replace(sample_record(6), first_seen=START + SECOND))
+    await write(store, replace(sample_record(7), first_seen=START - SECOND))
+    books = await store.books(since=START, until=START + SECOND)
+    assert books.received == 5
+    assert [(line.kind, line.state, line.count, line.cents) for line in books.lines] == [
+        (Kind.INITIATION, State.CALLING, 2, 2500),
+        (Kind.INITIATION, State.FAILED, 1, 1250),
+        (Kind.INITIATION, State.IN_DOUBT, 1, 1250),
+        (Kind.REFUSAL, State.FAILED, 1, 0),
+    ]
+    assert [(line.account, line.mode) for line in books.lines[2:]] == [
+        ("safedebit", RunMode.TEST),
+        (None, None),
+    ]
+    assert books.letters == {sample_letter().code: 3}
+
+
+async def test_money_is_kept_apart_by_account_and_run_mode(store: ObservableStore) -> None:
+    record = sample_record()
+    live = replace(record.facts, payment_run_mode=RunMode.LIVE)
+    await write(
+        store,
+        record,
+        replace(sample_record(2), account="combo"),
+        replace(sample_record(3), facts=live),
+        replace(sample_record(4), account=None),
+        replace(sample_record(5), facts=live),
+    )
+    books = await store.books(since=START, until=START + SECOND)
+    assert [(line.account, line.mode, line.cents) for line in books.lines] == [
+        (None, RunMode.TEST, 1250),
+        ("combo", RunMode.TEST, 1250),
+        ("safedebit", RunMode.LIVE, 2500),
+        ("safedebit", RunMode.TEST, 1250),
+    ]
+
+
+async def test_a_restoration_is_remembered_and_the_latest_counts(ledger: LedgerOnTrial) -> None:
+    store = await ledger.open()
+    assert await store.restoration() is None
+    first = Restoration(known_until=START, restored_at=START + SECOND, actor="o.perator")
+    later = replace(first, restored_at=START + 2 * SECOND)
+    for restoration in (first, later):
+        await write(store, restoration=restoration)
+    await store.close()
+    assert await (await ledger.open()).restoration() == later

@@ -13,7 +13,16 @@ from tests.core import Core, World, make_core
 from worker.calls import HttpReply, HttpRequest, NoReply
 from worker.messages import OutgoingMessage, Publication
 from worker.ports import Publisher, Store, Transport, View
-from worker.records import Answer, Change, LetterEntry, Needs, Record, Standing
+from worker.records import (
+    Answer,
+    Books,
+    Change,
+    LetterEntry,
+    Needs,
+    Record,
+    Restoration,
+    Standing,
+)
 from worker.rules import RouteBook
 
 Result = TypeVar("Result")
@@ -105,9 +114,11 @@ class FusedStore:
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
         return await self._through("transact", lambda: self._inner.transact(needs, apply))
 
-    def mark_confirmed(self, event_id: UUID, *, event: bool, letter: bool) -> None:
+    def mark_confirmed(
+        self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0
+    ) -> None:
         self._fuse.step("before mark")
-        self._inner.mark_confirmed(event_id, event=event, letter=letter)
+        self._inner.mark_confirmed(event_id, event=event, letter=letter, resends=resends)
         self._fuse.step("after mark")
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
@@ -136,6 +147,29 @@ class FusedStore:
         self, *, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[LetterEntry]:
         return await self._inner.letters(after=after, limit=limit)
+
+    async def open_operations(
+        self, *, untouched_since: datetime, after: UUID | None, limit: int
+    ) -> Sequence[Record]:
+        return await self._inner.open_operations(
+            untouched_since=untouched_since, after=after, limit=limit
+        )
+
+    async def unpublished(
+        self, *, decided_before: datetime, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[Answer]:
+        return await self._inner.unpublished(
+            decided_before=decided_before, after=after, limit=limit
+        )
+
+    async def operation_of(self, event_id: UUID) -> UUID | None:
+        return await self._through("operation_of", lambda: self._inner.operation_of(event_id))
+
+    async def books(self, *, since: datetime, until: datetime) -> Books:
+        return await self._inner.books(since=since, until=until)
+
+    async def restoration(self) -> Restoration | None:
+        return await self._inner.restoration()
 
     async def standing(self) -> Standing:
         return await self._inner.standing()

@@ -169,6 +169,7 @@ def _remove(
         live=wish.plan.live,
         reference=payment.reference,
         attempts=record.attempts + 1,
+        peak_attempts=max(record.peak_attempts, record.attempts + 1),
         token=wish.token,
         lease_until=lease_until,
         next_attempt_at=None,

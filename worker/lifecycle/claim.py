@@ -172,6 +172,7 @@ def _won(wish: Claim, plan: Route, record: Record, rules: Rules, now: datetime) 
         live=plan.live,
         reference=payment_reference(record.operation_id, 0 if keyed else record.unknown_attempts),
         attempts=record.attempts + 1,
+        peak_attempts=max(record.peak_attempts, record.attempts + 1),
         token=wish.token,
         lease_until=lease_until,
         next_attempt_at=None,

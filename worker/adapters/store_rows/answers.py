@@ -31,6 +31,7 @@ ANSWER_COLUMNS = (
     "traceparent",
     "event_confirmed",
     "letter_confirmed",
+    "resends",
 )
 
 
@@ -51,6 +52,7 @@ def answer_row(answer: Answer, vault: Vault) -> tuple[Scalar, ...]:
         answer.traceparent,
         int(answer.event_confirmed),
         int(answer.letter_confirmed),
+        answer.resends,
     )
 
 
@@ -70,6 +72,7 @@ def read_answer(row: Row, vault: Vault) -> Answer:
         traceparent,
         event_confirmed,
         letter_confirmed,
+        resends,
     ) = row
     return Answer(
         operation_id=UUID(bytes=operation_id),
@@ -85,6 +88,7 @@ def read_answer(row: Row, vault: Vault) -> Answer:
         traceparent=traceparent,
         event_confirmed=bool(event_confirmed),
         letter_confirmed=bool(letter_confirmed),
+        resends=resends,
     )
 
 

@@ -1,4 +1,4 @@
-"""What is only ever added: ended attempts and audited acts."""
+"""What is only ever added: ended attempts, audited acts, returns from a backup."""
 
 import json
 from uuid import UUID
@@ -13,7 +13,7 @@ from worker.adapters.store_rows.values import (
     id_or_none,
     to_micros,
 )
-from worker.records import AttemptEntry, AuditEntry
+from worker.records import AttemptEntry, AuditEntry, Restoration
 
 ATTEMPT_COLUMNS = (
     "operation_id",
@@ -27,6 +27,8 @@ ATTEMPT_COLUMNS = (
 )
 
 AUDIT_COLUMNS = ("at", "actor", "action", "operation_id", "detail")
+
+RESTORATION_COLUMNS = ("known_until", "restored_at", "actor")
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -81,4 +83,21 @@ def read_audit(row: Row) -> AuditEntry:
         action=action,
         operation_id=id_or_none(operation_id),
         detail=detail,
+    )
+
+
+def restoration_row(restoration: Restoration) -> tuple[Scalar, ...]:
+    """Values in the order of ``RESTORATION_COLUMNS``."""
+    return (
+        to_micros(restoration.known_until),
+        to_micros(restoration.restored_at),
+        restoration.actor,
+    )
+
+
+def read_restoration(row: Row) -> Restoration:
+    """The restoration of a row in the order of ``RESTORATION_COLUMNS``."""
+    known_until, restored_at, actor = row
+    return Restoration(
+        known_until=from_micros(known_until), restored_at=from_micros(restored_at), actor=actor
     )

@@ -131,6 +131,10 @@ class Reader:
 
         return await self._in_thread(read)
 
+    async def read(self, look: Callable[[sqlite3.Connection], Result]) -> Result:
+        """Look at the file in one read transaction."""
+        return await self._in_thread(lambda: look(self._connection))
+
     async def run(self, work: Callable[[], Result]) -> Result:
         """Run something else that waits for the disk in the reader's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

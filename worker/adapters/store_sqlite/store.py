@@ -13,6 +13,7 @@ from uuid import UUID
 from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.values import to_micros
+from worker.adapters.store_sqlite import inspection
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.reader import Reader
 from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
@@ -24,10 +25,12 @@ from worker.records import (
     Answer,
     AttemptEntry,
     AuditEntry,
+    Books,
     Change,
     LetterEntry,
     Needs,
     Record,
+    Restoration,
     Standing,
 )
 
@@ -116,8 +119,10 @@ class SqliteStore:
 
         return await self._writer.submit(work)
 
-    def mark_confirmed(self, event_id: UUID, *, event: bool, letter: bool) -> None:
-        self._writer.mark(event_id, event=event, letter=letter)
+    def mark_confirmed(
+        self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0
+    ) -> None:
+        self._writer.mark(event_id, event=event, letter=letter, resends=resends)
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         self._writer.check()
@@ -145,6 +150,33 @@ class SqliteStore:
     async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
         self._writer.check()
         return await self._reader.overdue_waits(due_before=due_before, limit=limit)
+
+    async def open_operations(
+        self, *, untouched_since: datetime, after: UUID | None, limit: int
+    ) -> Sequence[Record]:
+        return await self._inspect(
+            lambda connection: inspection.open_operations(
+                connection, self._vault, untouched_since=untouched_since, after=after, limit=limit
+            )
+        )
+
+    async def unpublished(
+        self, *, decided_before: datetime, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[Answer]:
+        return await self._inspect(
+            lambda connection: inspection.unpublished(
+                connection, self._vault, decided_before=decided_before, after=after, limit=limit
+            )
+        )
+
+    async def operation_of(self, event_id: UUID) -> UUID | None:
+        return await self._inspect(partial(inspection.operation_of, event_id=event_id))
+
+    async def books(self, *, since: datetime, until: datetime) -> Books:
+        return await self._inspect(partial(inspection.books, since=since, until=until))
+
+    async def restoration(self) -> Restoration | None:
+        return await self._inspect(inspection.restoration)
 
     async def standing(self) -> Standing:
         self._writer.check()
@@ -190,6 +222,10 @@ class SqliteStore:
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
+
+    async def _inspect(self, look: Callable[[sqlite3.Connection], Result]) -> Result:
+        self._writer.check()
+        return await self._reader.read(look)
 
     async def _close(self) -> None:
         # The writer last: the last connection folds the log back, and a reader may not write.

@@ -12,8 +12,10 @@ from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
+    RESTORATION_COLUMNS,
     attempt_row,
     audit_row,
+    restoration_row,
 )
 from worker.adapters.store_rows.records import (
     RECORD_COLUMNS,
@@ -62,13 +64,17 @@ UPDATE_RECORD = (
     " WHERE operation_id = ? AND version = ?"
 )
 INSERT_RECORD = _insert("operations", RECORD_COLUMNS)
-_FLAGS = ("event_confirmed", "letter_confirmed")
-_REWRITTEN = tuple(name for name in ANSWER_COLUMNS[1:] if name not in _FLAGS)
+_MARKS = ("event_confirmed", "letter_confirmed", "resends")
+_REWRITTEN = tuple(name for name in ANSWER_COLUMNS[1:] if name not in _MARKS)
 UPSERT_ANSWER = (
     _insert("answers", ANSWER_COLUMNS)
     + " ON CONFLICT (event_id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _REWRITTEN)
-    + "".join(f", {flag} = max({flag}, excluded.{flag})" for flag in _FLAGS)
+    # An event to be sent again is unconfirmed again; otherwise a mark never goes back.
+    + ", event_confirmed = CASE WHEN excluded.resends > resends THEN excluded.event_confirmed"
+    " ELSE max(event_confirmed, excluded.event_confirmed) END"
+    ", letter_confirmed = max(letter_confirmed, excluded.letter_confirmed)"
+    ", resends = max(resends, excluded.resends)"
 )
 INSERT_ATTEMPT = (
     f"INSERT INTO attempts ({_columns(ATTEMPT_COLUMNS)}, position)"  # noqa: S608
@@ -85,6 +91,7 @@ UPSERT_TOMBSTONE = (
 )
 PURGE_TOMBSTONES = "DELETE FROM tombstones WHERE until <= ?"
 INSERT_AUDIT = _insert("audit", AUDIT_COLUMNS)
+INSERT_RESTORATION = _insert("restorations", RESTORATION_COLUMNS)
 NOTE_KEY = (
     _insert("encryption_keys", ("key_id", "first_used_at")) + " ON CONFLICT (key_id) DO NOTHING"
 )
@@ -229,6 +236,8 @@ def _writes(change: Change[Result], vault: Vault, now: datetime) -> Iterator[_Wr
         yield _Write(UPSERT_TOMBSTONE, tombstone_row(tombstone))
     for entry in change.audit:
         yield _Write(INSERT_AUDIT, audit_row(entry))
+    if change.restoration is not None:
+        yield _Write(INSERT_RESTORATION, restoration_row(change.restoration))
     if sealed:
         yield _Write(NOTE_KEY, (vault.key_ids[0], to_micros(now)))
 

@@ -31,7 +31,7 @@ _CLOSED = "the ledger is closed"
 _FAILED = "the ledger failed; this process must end"
 _PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
 _MARK = (
-    "UPDATE answers SET event_confirmed = max(event_confirmed, ?),"
+    "UPDATE answers SET event_confirmed = max(event_confirmed, ? AND resends = ?),"
     " letter_confirmed = max(letter_confirmed, ?) WHERE event_id = ?"
 )
 
@@ -41,6 +41,7 @@ class _Mark:
     event_id: bytes
     event: bool
     letter: bool
+    resends: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Writer:
         self._busy_tries = busy_tries
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[Waiting | _Mark | _Stop] = SimpleQueue()
-        self._marks: dict[bytes, tuple[bool, bool]] = {}
+        self._marks: dict[tuple[bytes, int], tuple[bool, bool]] = {}
         self._flush_at = 0.0
         self._refusing = False
         self._stopped = False
@@ -91,10 +92,10 @@ class Writer:
         self._queue.put(Job(work, future))
         return future
 
-    def mark(self, event_id: UUID, *, event: bool, letter: bool) -> None:
+    def mark(self, event_id: UUID, *, event: bool, letter: bool, resends: int) -> None:
         """Queue a mark for the next batch, or for one of its own."""
         self.check()
-        self._queue.put(_Mark(event_id.bytes, event, letter))
+        self._queue.put(_Mark(event_id.bytes, event, letter, resends))
 
     def check(self) -> None:
         """Raise ``StoreUnavailableError`` once the writer is closed or has failed."""
@@ -155,8 +156,9 @@ class Writer:
     def _add_mark(self, mark: _Mark) -> None:
         if not self._marks:
             self._flush_at = self._clock.monotonic() + self._flush_seconds
-        event, letter = self._marks.get(mark.event_id, (False, False))
-        self._marks[mark.event_id] = (event or mark.event, letter or mark.letter)
+        key = (mark.event_id, mark.resends)
+        event, letter = self._marks.get(key, (False, False))
+        self._marks[key] = (event or mark.event, letter or mark.letter)
 
     def _commit_or_reject(self, jobs: Sequence[Waiting]) -> None:
         try:
@@ -197,8 +199,8 @@ class Writer:
     def _write_marks(self) -> None:
         if self._marks:
             rows: list[tuple[Scalar, ...]] = [
-                (int(event), int(letter), event_id)
-                for event_id, (event, letter) in self._marks.items()
+                (int(event), resends, int(letter), event_id)
+                for (event_id, resends), (event, letter) in self._marks.items()
             ]
             self._connection.executemany(_MARK, rows)
 

@@ -34,6 +34,7 @@ CREATE TABLE operations (
   live              INTEGER,
   reference         TEXT,
   attempts          INTEGER NOT NULL,
+  peak_attempts     INTEGER NOT NULL,
   unknown_attempts  INTEGER NOT NULL,
   cleared_attempts  INTEGER NOT NULL,
   opened_attempts   INTEGER NOT NULL,
@@ -76,6 +77,7 @@ CREATE TABLE answers (
   traceparent       TEXT,
   event_confirmed   INTEGER NOT NULL,
   letter_confirmed  INTEGER NOT NULL,
+  resends           INTEGER NOT NULL,
   taken_at          INTEGER
 ) STRICT;
 
@@ -121,6 +123,14 @@ CREATE TABLE audit (
   action        TEXT    NOT NULL,
   operation_id  BLOB,
   detail        TEXT    NOT NULL
+) STRICT;
+
+-- When the ledger came back from a backup: what was known until when, and who said so.
+CREATE TABLE restorations (
+  entry        INTEGER PRIMARY KEY AUTOINCREMENT,
+  known_until  INTEGER NOT NULL,
+  restored_at  INTEGER NOT NULL,
+  actor        TEXT    NOT NULL
 ) STRICT;
 
 -- Every encryption key that something here was sealed under: a missing one stops the start.
