@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from urllib.parse import parse_qs, urlsplit
 
+from typing_extensions import override
+
 from tests.fakes_clock import START, FakeClock
 from tests.fakes_store import MemoryStore
 from tests.provider_examples import BASKET_ACCOUNT, LINK_ACCOUNT, STAGING
 from worker.announcer import Announcer
-from worker.breaker import BreakerChange
 from worker.caller import Caller
 from worker.calls import HttpReply, HttpRequest, NoReply, Silence
 from worker.ledger import Ledger
@@ -25,7 +26,7 @@ from worker.model import (
     Source,
     Step,
 )
-from worker.permits import AccountPermits
+from worker.permits import AccountPermits, BreakerChange
 from worker.ports import Clock, Permits, Publisher, Store, Transport
 from worker.processor import Processor
 from worker.providers import PROVIDERS
@@ -320,19 +321,29 @@ def make_core(
 
 
 @dataclass(slots=True)
-class World:
-    """Everything that outlives a worker: clock, ledger, broker, providers."""
+class Surroundings:
+    """Everything that outlives a worker beside its ledger: clock, broker, providers."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     book: RouteBook = STAGING
     rules: Rules = field(default_factory=Rules)
     providers: CountingProviders = field(default_factory=CountingProviders)
-    store: MemoryStore = field(init=False)
     broker: PaperBroker = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(self.clock)
         self.broker = PaperBroker(self.clock)
+
+
+@dataclass(slots=True)
+class World(Surroundings):
+    """Surroundings with a ledger in memory, and workers on it."""
+
+    store: MemoryStore = field(init=False)
+
+    @override
+    def __post_init__(self) -> None:
+        Surroundings.__post_init__(self)
+        self.store = MemoryStore(self.clock)
 
     def worker(self, *, book: RouteBook | None = None) -> Core:
         """A worker with a fresh memory on everything that lasts."""

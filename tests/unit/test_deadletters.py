@@ -1,7 +1,6 @@
 """Replaying dead letters on a paper queue: one round, each letter let go only when it is safe."""
 
 import json
-from collections import deque
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
@@ -18,6 +17,7 @@ from tests.core import (
     basket,
     initiation,
 )
+from tests.fakes_letters import PaperQueue
 from worker.contract import headers
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.identity import identity_of, operation_id_of
@@ -25,48 +25,13 @@ from worker.ledger import Ledger
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.messages import Exchange, OutgoingMessage
 from worker.model import Delivery, Source
-from worker.ports import LetterInHand, Publisher
+from worker.ports import Publisher
 from worker.records import State
 from worker.retry import LADDER
 
 ACT = Act(actor="anna", run="R-1", reason="the password was mended")
 KEY_1 = operation_id_of(identity_of("dcp", "key-1"))
 KEY_2 = operation_id_of(identity_of("dcp", "key-2"))
-
-
-@dataclass(slots=True)
-class PaperLetter:
-    """Implements ``ports.LetterInHand``."""
-
-    delivery: Delivery
-    queue: "PaperQueue"
-
-    async def acknowledge(self) -> None:
-        self.queue.in_hand -= 1
-        self.queue.removed.append(self.delivery)
-
-    async def give_back(self) -> None:
-        self.queue.in_hand -= 1
-        self.queue.letters.appendleft(self.delivery)
-
-
-@dataclass(slots=True)
-class PaperQueue:
-    """Implements ``ports.LetterQueue`` on what the paper broker holds; one letter in hand."""
-
-    letters: deque[Delivery] = field(default_factory=deque)
-    removed: list[Delivery] = field(default_factory=list)
-    in_hand: int = 0
-
-    async def depth(self) -> int:
-        return len(self.letters)
-
-    async def take(self) -> LetterInHand | None:
-        assert self.in_hand == 0
-        if not self.letters:
-            return None
-        self.in_hand += 1
-        return PaperLetter(self.letters.popleft(), self)
 
 
 @dataclass(slots=True)
