@@ -70,7 +70,6 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._rules = settings.rules()
-        self._book = settings.route_book()
         self._telemetry = telemetry
         self._registry = registry
         self._clock = clock
@@ -114,9 +113,7 @@ class Worker:
             announcer = Announcer(
                 publisher=publisher, source=f"/payment-worker/{self._settings.deployment}"
             )
-            permits = self._permits()
-            processor = self._processor(ledger, permits, announcer, publisher, transport)
-            consumer = self._consumer(ledger, publisher, processor)
+            consumer = self._consumer(ledger, announcer, publisher, transport)
             self._pulse.watch(consumer=consumer, publisher=publisher)
             sweeping = asyncio.create_task(
                 self._sweep(
@@ -135,7 +132,6 @@ class Worker:
                 # Before the publisher closes: what is in flight still has answers to send, and
                 # acknowledgements flow on the consumer's own connection until the last of them.
                 self._telemetry.noted("Stopping", "worker.stopping", in_flight=consumer.in_flight)
-                permits.hurry()
                 await self._drain(consumer, hurry)
             if store.failed.is_set():
                 raise LedgerFailedError
@@ -150,9 +146,12 @@ class Worker:
     def _consumer(
         self,
         ledger: Ledger,
+        announcer: Announcer,
         publisher: AmqpPublisher,
-        processor: Processor,
+        transport: HttpTransport,
     ) -> AmqpConsumer:
+        processor = self._processor(ledger, announcer, publisher, transport)
+
         async def handle(delivery: Delivery) -> Handled:
             self._telemetry.taken()
             started = self._clock.monotonic()
@@ -179,29 +178,22 @@ class Worker:
             concurrency=self._settings.broker.concurrency,
         )
 
-    def _permits(self) -> AccountPermits:
-        permits = AccountPermits(
-            {name: account.limits for name, account in self._book.accounts.items()},
-            clock=self._clock,
-            notify=self._telemetry.breaker_changed,
-            hindered=self._telemetry.hindered,
-            patience=self._rules.patience_seconds,
-        )
-        self._telemetry.watch_accounts(permits)
-        return permits
-
     def _processor(
         self,
         ledger: Ledger,
-        permits: AccountPermits,
         announcer: Announcer,
         publisher: Publisher,
         transport: HttpTransport,
     ) -> Processor:
+        book = self._settings.route_book()
         return Processor(
             ledger=ledger,
-            book=self._book,
-            permits=permits,
+            book=book,
+            permits=AccountPermits(
+                {name: account.limits for name, account in book.accounts.items()},
+                clock=self._clock,
+                notify=self._telemetry.breaker_changed,
+            ),
             caller=Caller(
                 ledger=ledger,
                 providers=PROVIDERS,

@@ -1,18 +1,33 @@
-"""A fuse that stops a worker at one boundary: before or after one call of one port."""
+"""A fuse that stops a worker at one boundary: before or after one durable step of its work.
+
+A boundary stands before and after every call of every port: each ledger transaction by its name
+(claim, settle, ...), the provider's call, each publish and its confirm, the marks, the
+acknowledgement, and what an operator's tool does with a letter. A store under the fuse may add
+boundaries of its own around its commits.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from functools import partial
+from typing import ClassVar, TypeVar
 from uuid import UUID
 
 from typing_extensions import override
 
-from tests.core import Core, World, make_core
 from worker.calls import HttpReply, HttpRequest, NoReply
-from worker.messages import OutgoingMessage, Publication
-from worker.ports import Publisher, Store, Transport, View
+from worker.messages import Exchange, OutgoingMessage, Publication
+from worker.model import Delivery
+from worker.ports import (
+    LetterInHand,
+    LetterQueue,
+    Publisher,
+    Store,
+    StoreUnavailableError,
+    Transport,
+    View,
+)
 from worker.records import (
     Answer,
     Books,
@@ -23,7 +38,6 @@ from worker.records import (
     Restoration,
     Standing,
 )
-from worker.rules import RouteBook
 
 Result = TypeVar("Result")
 
@@ -44,20 +58,29 @@ class Fuse:
     """Counts boundaries and acts at the ``at``-th (1 is the first); 0 never acts.
 
     ``passed`` names every boundary in order. Killed, every later boundary kills too, so nothing
-    of that process reaches the world again.
+    of that process reaches the world again. ``kills`` says whether this kind may act inside a
+    commit, where nothing can be frozen or cancelled; ``doing`` is the transaction whose commit
+    comes next.
     """
+
+    kills: ClassVar[bool] = True
 
     at: int = 0
     passed: list[str] = field(default_factory=list)
     is_blown: bool = False
+    doing: str = "marks"
 
     async def boundary(self, name: str) -> None:
         self.step(name)
 
+    def check(self) -> None:
+        """A killed process goes on with nothing."""
+        if self.is_blown and self.kills:
+            raise KilledError
+
     def step(self, name: str) -> None:
         """A boundary of a call that does not wait."""
-        if self.is_blown:
-            raise KilledError(name)
+        self.check()
         self.passed.append(name)
         if len(self.passed) == self.at:
             self.is_blown = True
@@ -67,6 +90,8 @@ class Fuse:
 @dataclass(slots=True)
 class CancellingFuse(Fuse):
     """Cancels the worker's task at the boundary, as a stop does, and lets it clean up."""
+
+    kills: ClassVar[bool] = False
 
     victim: "asyncio.Task[object] | None" = None
 
@@ -88,6 +113,8 @@ class CancellingFuse(Fuse):
 class PausingFuse(Fuse):
     """Freezes the worker at the boundary until ``go_on`` is set, as a stopped machine does."""
 
+    kills: ClassVar[bool] = False
+
     paused: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -104,6 +131,42 @@ class PausingFuse(Fuse):
         self.passed.append(name)
 
 
+@dataclass(slots=True)
+class LosingFuse(Fuse):
+    """Loses the ledger at the boundary, once: the worker lives and does not learn what was done."""
+
+    kills: ClassVar[bool] = False
+
+    @override
+    def step(self, name: str) -> None:
+        self.passed.append(name)
+        if len(self.passed) == self.at and name in _OF_THE_LEDGER:
+            self.is_blown = True
+            raise StoreUnavailableError(name)
+
+
+_OF_THE_LEDGER = frozenset(
+    f"{side} {name}"
+    for side in ("before", "after")
+    for name in (
+        "abandon",
+        "claim",
+        "claim_cancellation",
+        "expire",
+        "expired_claims",
+        "find",
+        "has_room",
+        "mark",
+        "overdue_waits",
+        "refuse",
+        "release",
+        "reopen",
+        "settle",
+        "take_unpublished",
+    )
+)
+
+
 class FusedStore:
     """A store with a boundary before and after every call."""
 
@@ -112,7 +175,7 @@ class FusedStore:
         self._fuse = fuse
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
-        return await self._through("transact", lambda: self._inner.transact(needs, apply))
+        return await self._through(_name_of(apply), lambda: self._inner.transact(needs, apply))
 
     def mark_confirmed(
         self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0
@@ -141,7 +204,10 @@ class FusedStore:
         )
 
     async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
-        return await self._inner.overdue_waits(due_before=due_before, limit=limit)
+        return await self._through(
+            "overdue_waits",
+            lambda: self._inner.overdue_waits(due_before=due_before, limit=limit),
+        )
 
     async def letters(
         self, *, after: tuple[datetime, UUID] | None, limit: int
@@ -185,23 +251,47 @@ class FusedStore:
 
     async def _through(self, name: str, call: Callable[[], Awaitable[Result]]) -> Result:
         await self._fuse.boundary(f"before {name}")
-        result = await call()
+        self._fuse.doing = name
+        try:
+            result = await call()
+        except StoreUnavailableError:
+            self._fuse.check()  # killed inside its commit: there is nobody left to hear of it
+            raise
+        self._fuse.doing = "marks"
         await self._fuse.boundary(f"after {name}")
         return result
 
 
+def _name_of(apply: Callable[[View], Change[Result]]) -> str:
+    """The method of ``worker.ledger`` that a rule is applied by."""
+    if isinstance(apply, partial):
+        return str(apply.func.__name__)
+    return apply.__qualname__.split(".")[1]
+
+
 class FusedPublisher:
-    """A publisher with a boundary before and after every publish."""
+    """A publisher with a boundary before every publish, and before and after its confirm."""
 
     def __init__(self, inner: Publisher, fuse: Fuse) -> None:
         self._inner = inner
         self._fuse = fuse
 
     async def publish(self, message: OutgoingMessage) -> Publication:
-        await self._fuse.boundary(f"before publish to {message.exchange}")
+        name = _PUBLISHED[message.exchange, message.routing_key == "unclaimed"]
+        await self._fuse.boundary(f"before publish of {name}")
         published = await self._inner.publish(message)
-        await self._fuse.boundary(f"after publish to {message.exchange}")
+        await self._fuse.boundary(f"before confirm of {name}")
+        await self._fuse.boundary(f"after confirm of {name}")
         return published
+
+
+_PUBLISHED = {
+    (Exchange.RESULTS, False): "the event",
+    (Exchange.DEAD_LETTER, False): "the dead letter",
+    (Exchange.DEAD_LETTER, True): "the unclaimed event",
+    (Exchange.RETRY, False): "the ladder copy",
+    (Exchange.REPLAY, False): "the replay",
+}
 
 
 class FusedTransport:
@@ -214,19 +304,46 @@ class FusedTransport:
     async def send(
         self, request: HttpRequest, *, fresh_connection: bool, seconds: float
     ) -> HttpReply | NoReply:
-        await self._fuse.boundary("before send")
+        await self._fuse.boundary("before call")
         answer = await self._inner.send(request, fresh_connection=fresh_connection, seconds=seconds)
-        await self._fuse.boundary("after send")
+        await self._fuse.boundary("after call")
         return answer
 
 
-def fused_worker(world: World, fuse: Fuse, book: RouteBook | None = None) -> Core:
-    """A worker whose every way into the world goes through one fuse."""
-    return make_core(
-        store=FusedStore(world.store, fuse),
-        publisher=FusedPublisher(world.broker, fuse),
-        transport=FusedTransport(world.providers, fuse),
-        clock=world.clock,
-        book=book or world.book,
-        rules=world.rules,
-    )
+class FusedLetterQueue:
+    """A dead-letter queue with a boundary before and after everything done to a letter."""
+
+    def __init__(self, inner: LetterQueue, fuse: Fuse) -> None:
+        self._inner = inner
+        self._fuse = fuse
+
+    async def depth(self) -> int:
+        return await self._inner.depth()
+
+    async def take(self) -> LetterInHand | None:
+        await self._fuse.boundary("before take of a letter")
+        letter = await self._inner.take()
+        await self._fuse.boundary("after take of a letter")
+        return None if letter is None else FusedLetter(letter, self._fuse)
+
+
+class FusedLetter:
+    """A letter in hand whose settling has a boundary before and after."""
+
+    def __init__(self, inner: LetterInHand, fuse: Fuse) -> None:
+        self._inner = inner
+        self._fuse = fuse
+
+    @property
+    def delivery(self) -> Delivery:
+        return self._inner.delivery
+
+    async def acknowledge(self) -> None:
+        await self._fuse.boundary("before acknowledgement of a letter")
+        await self._inner.acknowledge()
+        await self._fuse.boundary("after acknowledgement of a letter")
+
+    async def give_back(self) -> None:
+        await self._fuse.boundary("before return of a letter")
+        await self._inner.give_back()
+        await self._fuse.boundary("after return of a letter")

@@ -60,10 +60,9 @@ def _two_links(run: Run) -> Iterator[str]:
 
 def _undecided(run: Run) -> Iterator[str]:
     """Promise 1: nothing lost. Every operation asked for has a row, and it is decided."""
-    expected = 2 if run.intent.is_removed or run.intent.is_doubled else 1
-    records = run.world.store.tables.records.values()
-    if len(records) != expected:
-        yield f"{len(records)} operations instead of {expected}"
+    records = run.rows.records.values()
+    if len(records) != run.operations:
+        yield f"{len(records)} operations instead of {run.operations}"
     for record in records:
         if record.state not in _DECIDED:
             yield f"{record.kind} ended as {record.state}"
@@ -76,8 +75,8 @@ def _unpublished(run: Run) -> Iterator[str]:
     letters = {
         (str(letter.headers["payment-id"]), letter.headers["sequence"]) for letter in broker.letters
     }
-    for event_id, answer in run.world.store.tables.answers.items():
-        record = run.world.store.tables.records[answer.operation_id]
+    for event_id, answer in run.rows.answers.items():
+        record = run.rows.records[answer.operation_id]
         if str(event_id) not in published:
             yield f"{answer.event.status} was never published"
         owed = (str(record.operation_id), record.sequence)
@@ -132,7 +131,7 @@ def _applied_for(run: Run, event: Body) -> int:
 def _last_answers(run: Run) -> Iterator[Body]:
     """The event each operation stands by at the end."""
     by_id = {event["event_id"]: event for event in run.world.broker.events}
-    for record in run.world.store.tables.records.values():
+    for record in run.rows.records.values():
         event = by_id.get(_event_id(record))
         if event is not None:
             yield event

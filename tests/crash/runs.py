@@ -1,7 +1,8 @@
 """Driving a world to its end: deliver, kill, deliver again, until nothing is left."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import MappingProxyType
@@ -12,16 +13,27 @@ from tests.core import (
     Core,
     CountingProviders,
     Said,
-    World,
+    Surroundings,
     basket,
     book_of,
     cancellation,
     initiation,
+    make_core,
 )
-from tests.crash.fuse import CancellingFuse, Fuse, KilledError, PausingFuse, fused_worker
+from tests.crash.fuse import (
+    CancellingFuse,
+    Fuse,
+    FusedPublisher,
+    FusedStore,
+    FusedTransport,
+    KilledError,
+    PausingFuse,
+)
+from tests.crash.ledgers import CrashLedger, MemoryLedger, Rows
 from worker.lifecycle.reopen import Reopened
 from worker.messages import Disposition, Exchange
 from worker.model import Delivery, OperationClass, Source
+from worker.sweeper import UNPUBLISHED_AGE
 
 MOST_DELIVERIES = 60
 """More than any honest end needs; a run that reaches it is going round in circles."""
@@ -29,6 +41,13 @@ MOST_DELIVERIES = 60
 
 class EndlessError(Exception):
     """The world never came to rest."""
+
+
+@dataclass(slots=True)
+class CrashWorld(Surroundings):
+    """Surroundings with a ledger that every worker opens anew."""
+
+    ledger: CrashLedger = field(default_factory=MemoryLedger)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,11 @@ class Intent:
     is_doubled: bool = False
 
     @property
+    def operations(self) -> int:
+        """Rows that its deliveries lead to."""
+        return 2 if self.is_removed or self.is_doubled else 1
+
+    @property
     def may_leave_orphans(self) -> bool:
         """Whether a link that nobody received may stand beside a refusal."""
         return self.operation_class is OperationClass.ORPHAN_SAFE and not self.is_basket
@@ -53,10 +77,10 @@ class Intent:
         """The request for the payment."""
         return basket() if self.is_basket else initiation()
 
-    def world(self, behaviours: Sequence[Behaviour]) -> World:
+    def world(self, behaviours: Sequence[Behaviour], ledger: CrashLedger) -> CrashWorld:
         """A world that has this intent in its queue, and providers that behave so."""
         providers = CountingProviders(is_keyed=self.is_keyed, behaviours=list(behaviours))
-        return World(book=book_of(self.operation_class), providers=providers)
+        return CrashWorld(book=book_of(self.operation_class), providers=providers, ledger=ledger)
 
 
 LINK_D = Intent("link, class D", OperationClass.ORPHAN_SAFE)
@@ -74,18 +98,50 @@ HISTORIES = (REPLAY_E, TWICE_D, TWICE_E)
 
 @dataclass(slots=True)
 class Run:
-    """One finished run: the world it left, and what was killed on the way."""
+    """One finished run: the world and the rows it left, and the boundaries killed workers passed.
+
+    ``operations`` is how many operations were asked for in all.
+    """
 
     intent: Intent
-    world: World
+    world: CrashWorld
+    rows: Rows
+    operations: int
     boundaries: list[str] = field(default_factory=list)
 
 
-async def prepared(intent: Intent, behaviours: Sequence[Behaviour]) -> World:
-    """A world up to the deliveries that the fuse is for."""
+async def finished(intent: Intent, world: CrashWorld, boundaries: Sequence[str]) -> Run:
+    """The run as it stands now."""
+    return Run(intent, world, await world.ledger.rows(), intent.operations, list(boundaries))
+
+
+@asynccontextmanager
+async def working(world: CrashWorld, fuse: Fuse | None = None) -> AsyncIterator[Core]:
+    """A worker of a fresh process, whose every way into the world goes through one fuse."""
+    fuse = fuse or Fuse()
+    store = await world.ledger.open(world.clock, fuse)
+    try:
+        yield make_core(
+            store=FusedStore(store, fuse),
+            publisher=FusedPublisher(world.broker, fuse),
+            transport=FusedTransport(world.providers, fuse),
+            clock=world.clock,
+            book=world.book,
+            rules=world.rules,
+        )
+    finally:
+        await store.close()
+
+
+async def prepared(
+    intent: Intent, behaviours: Sequence[Behaviour], ledger: CrashLedger | None = None
+) -> CrashWorld:
+    """A world up to the deliveries that the fuse is for, on an empty ledger."""
+    if ledger is not None:
+        await ledger.clear()
     first = (UNAUTHORISED,) if intent.is_replayed else ()
     has_past = intent.is_removed or intent.is_replayed
-    world = intent.world(first if has_past else behaviours)
+    world = intent.world(first if has_past else behaviours, ledger or MemoryLedger())
     world.broker.ready.append(intent.request)
     if has_past:
         await drain(world)
@@ -99,12 +155,12 @@ async def prepared(intent: Intent, behaviours: Sequence[Behaviour]) -> World:
     return world
 
 
-async def _replayed(world: World) -> Delivery:
+async def _replayed(world: CrashWorld) -> Delivery:
     """The dead letter of a payment that was reopened, put back as an operator's tool does."""
     (letter,) = world.broker.letters
-    (payment_id,) = world.store.tables.records
-    ledger = fused_worker(world, Fuse()).ledger
-    reopened = await ledger.reopen(payment_id, actor="ops", run="run-1", reason="fixed")
+    (payment_id,) = (await world.ledger.rows()).records
+    async with working(world) as worker:
+        reopened = await worker.ledger.reopen(payment_id, actor="ops", run="R-1", reason="fixed")
     if not isinstance(reopened, Reopened):
         raise TypeError(reopened)
     headers = {**letter.headers, "sequence": reopened.sequence}
@@ -115,28 +171,31 @@ def _under_another_key(request: Delivery) -> Delivery:
     return replace(request, message_id="key-2")
 
 
-async def drain(world: World, fuse: Fuse | None = None, *, deliveries: int | None = None) -> None:
+async def drain(
+    world: CrashWorld, fuse: Fuse | None = None, *, deliveries: int | None = None
+) -> None:
     """One worker's life: handle what is there, at most so many deliveries."""
     fuse = fuse or Fuse()
-    worker = fused_worker(world, fuse)
     limit = MOST_DELIVERIES if deliveries is None else deliveries
-    for _ in range(limit):
-        delivery = world.broker.take()
-        if delivery is None:
-            return
-        try:
-            await _deliver(world, worker, delivery, fuse)
-        except KilledError:
-            # After the acknowledgement it is gone; until then the broker has it still.
-            if fuse.passed[-1] != "after acknowledgement":
-                world.broker.hand_back(delivery)
-            return
+    async with working(world, fuse) as worker:
+        for _ in range(limit):
+            delivery = world.broker.take()
+            if delivery is None:
+                return
+            try:
+                await _deliver(world, worker, delivery, fuse)
+            except KilledError:
+                # After the acknowledgement it is gone; until then the broker has it still.
+                if fuse.passed[-1] != "after acknowledgement":
+                    world.broker.hand_back(delivery)
+                return
     if deliveries is None:
         raise EndlessError(world.broker.steps)
 
 
-async def _deliver(world: World, worker: Core, delivery: Delivery, fuse: Fuse) -> None:
+async def _deliver(world: CrashWorld, worker: Core, delivery: Delivery, fuse: Fuse) -> None:
     handled = await worker.processor.handle(delivery)
+    fuse.check()
     if handled.disposition is Disposition.RETURN:
         world.broker.hand_back(delivery)
         return
@@ -149,21 +208,34 @@ async def kill_run(
     behaviours: Sequence[Behaviour],
     *kills: int,
     scripts: Mapping[Exchange, Said] = MappingProxyType({}),
+    ledger: CrashLedger | None = None,
 ) -> Run:
     """Kill one worker after another at these boundaries, then let one work to the end.
 
     ``scripts`` is what the broker says to the first publish to an exchange.
     """
-    world = await prepared(intent, behaviours)
+    return await fused_run(
+        intent, behaviours, *(Fuse(at) for at in kills), scripts=scripts, ledger=ledger
+    )
+
+
+async def fused_run(
+    intent: Intent,
+    behaviours: Sequence[Behaviour],
+    *fuses: Fuse,
+    scripts: Mapping[Exchange, Said] = MappingProxyType({}),
+    ledger: CrashLedger | None = None,
+) -> Run:
+    """Let one worker after another meet its fuse, then let one work to the end."""
+    world = await prepared(intent, behaviours, ledger)
     world.broker.scripts = {exchange: [said] for exchange, said in scripts.items()}
     boundaries: list[str] = []
-    for at in kills:
-        fuse = Fuse(at)
+    for fuse in fuses:
         await drain(world, fuse)
         boundaries += fuse.passed
     await drain(world)
     await sweep_late(world)
-    return Run(intent, world, boundaries)
+    return await finished(intent, world, boundaries)
 
 
 async def cancel_run(
@@ -171,28 +243,29 @@ async def cancel_run(
     behaviours: Sequence[Behaviour],
     at: int,
     *,
-    after_cancelling: Callable[[World], None],
+    after_cancelling: Callable[[Rows], None],
+    ledger: CrashLedger | None = None,
 ) -> Run:
     """Cancel a worker's task at a boundary; the delivery goes back, and another worker ends it.
 
-    ``after_cancelling`` sees the world between the two.
+    ``after_cancelling`` sees the rows between the two.
     """
-    world = await prepared(intent, behaviours)
+    world = await prepared(intent, behaviours, ledger)
     fuse = CancellingFuse(at)
-    worker = fused_worker(world, fuse)
     boundaries: list[str] = []
-    while (delivery := world.broker.take()) is not None:
-        task: asyncio.Task[object] = asyncio.ensure_future(worker.processor.handle(delivery))
-        fuse.victim = task
-        await asyncio.wait({task})
-        boundaries = fuse.passed
-        if task.cancelled() or _is_returned(task):
-            world.broker.hand_back(delivery)
-            break
-    after_cancelling(world)
+    async with working(world, fuse) as worker:
+        while (delivery := world.broker.take()) is not None:
+            task: asyncio.Task[object] = asyncio.ensure_future(worker.processor.handle(delivery))
+            fuse.victim = task
+            await asyncio.wait({task})
+            boundaries = fuse.passed
+            if task.cancelled() or _is_returned(task):
+                world.broker.hand_back(delivery)
+                break
+    after_cancelling(await world.ledger.rows())
     await drain(world)
     await sweep_late(world)
-    return Run(intent, world, boundaries)
+    return await finished(intent, world, boundaries)
 
 
 def _is_returned(task: "asyncio.Task[object]") -> bool:
@@ -200,34 +273,75 @@ def _is_returned(task: "asyncio.Task[object]") -> bool:
 
 
 async def pause_run(
-    intent: Intent, behaviours: Sequence[Behaviour], at: int, *, deliveries: int | None, wait: float
+    intent: Intent,
+    behaviours: Sequence[Behaviour],
+    at: int,
+    *,
+    deliveries: int | None,
+    wait: float,
+    ledger: CrashLedger | None = None,
 ) -> Run:
     """Freeze a worker at a boundary, let another take its delivery, then let the first go on.
 
     The second one handles that many deliveries (all of them when ``None``), ``wait`` seconds
     later. The first one's acknowledgement comes over a lost connection and counts for nothing.
     """
-    world = await prepared(intent, behaviours)
+    world = await prepared(intent, behaviours, ledger)
     fuse = PausingFuse(at)
-    frozen = fused_worker(world, fuse)
-    while not fuse.paused.is_set() and (delivery := world.broker.take()) is not None:
-        task = asyncio.ensure_future(frozen.processor.handle(delivery))
-        pausing = asyncio.ensure_future(fuse.paused.wait())
-        await asyncio.wait({task, pausing}, return_when=asyncio.FIRST_COMPLETED)
-        pausing.cancel()
-        if fuse.paused.is_set():
-            world.broker.hand_back(delivery)
-            world.clock.advance(wait)
-            await drain(world, deliveries=deliveries)
-            fuse.go_on.set()
-        await task
+    async with working(world, fuse) as frozen:
+        while not fuse.paused.is_set() and (delivery := world.broker.take()) is not None:
+            task = asyncio.ensure_future(frozen.processor.handle(delivery))
+            pausing = asyncio.ensure_future(fuse.paused.wait())
+            await asyncio.wait({task, pausing}, return_when=asyncio.FIRST_COMPLETED)
+            pausing.cancel()
+            if fuse.paused.is_set():
+                world.broker.hand_back(delivery)
+                world.clock.advance(wait)
+                await drain(world, deliveries=deliveries)
+                fuse.go_on.set()
+            await task
     await drain(world)
     await sweep_late(world)
-    return Run(intent, world, fuse.passed)
+    return await finished(intent, world, fuse.passed)
 
 
-async def sweep_late(world: World) -> None:
+async def sweep_late(world: CrashWorld) -> None:
     """Let the sweeper find what nobody came back for."""
-    for _ in range(2):
-        world.clock.advance(timedelta(hours=3).total_seconds())
-        await fused_worker(world, Fuse()).sweeper.sweep()
+    async with working(world) as worker:
+        for _ in range(2):
+            world.clock.advance(timedelta(hours=3).total_seconds())
+            await worker.sweeper.sweep()
+
+
+async def sweep_run(
+    intent: Intent,
+    behaviours: Sequence[Behaviour],
+    at: int,
+    sweeper_at: int,
+    *,
+    absence: timedelta,
+    ledger: CrashLedger | None = None,
+) -> Run:
+    """Kill a worker, keep its messages away, kill a sweeper at one of its steps, sweep again.
+
+    The messages come back after that, as from a broker that was cut off; ``boundaries`` are
+    those of the killed sweeper.
+    """
+    world = await prepared(intent, behaviours, ledger)
+    await drain(world, Fuse(at))
+    away, world.broker.ready = world.broker.ready, type(world.broker.ready)()
+    waiting, world.broker.ladder = world.broker.ladder, []
+    world.clock.advance(absence.total_seconds())
+    fuse = Fuse(sweeper_at)
+    async with working(world, fuse) as worker:
+        with suppress(KilledError):
+            await worker.sweeper.sweep()
+    # Answers that the killed one had taken are due again after the time it would have needed.
+    world.clock.advance(2 * UNPUBLISHED_AGE.total_seconds())
+    async with working(world) as worker:
+        await worker.sweeper.sweep()
+    world.broker.ready.extend(away)
+    world.broker.ladder.extend(waiting)
+    await drain(world)
+    await sweep_late(world)
+    return await finished(intent, world, fuse.passed)

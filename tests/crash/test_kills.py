@@ -21,8 +21,18 @@ from tests.core import (
     Behaviour,
     Said,
 )
+from tests.crash.fuse import LosingFuse
 from tests.crash.laws import breaches
-from tests.crash.runs import ADD_E, HISTORIES, INTENTS, LINK_D, REMOVE_B, Intent, kill_run
+from tests.crash.runs import (
+    ADD_E,
+    HISTORIES,
+    INTENTS,
+    LINK_D,
+    REMOVE_B,
+    Intent,
+    fused_run,
+    kill_run,
+)
 from worker.messages import Exchange
 
 BEHAVIOURS = {
@@ -37,6 +47,32 @@ BEHAVIOURS = {
     "lost after, then our password": (SILENCE, UNAUTHORISED),
     "declines": (DECLINES, DECLINES),
 }
+
+
+DURABLE_STEPS = (
+    "claim",
+    "claim_cancellation",
+    "call",
+    "settle",
+    "publish of the ladder copy",
+    "confirm of the ladder copy",
+    "publish of the dead letter",
+    "confirm of the dead letter",
+    "publish of the event",
+    "confirm of the event",
+    "mark",
+    "acknowledgement",
+)
+"""What a worker does that lasts; a replay's and a sweeper's own steps have tests of their own."""
+
+
+async def test_every_durable_step_has_a_boundary_before_and_after() -> None:
+    passed: set[str] = set()
+    for intent, behaviours in product(INTENTS, BEHAVIOURS.values()):
+        passed |= set((await kill_run(intent, behaviours, 0)).boundaries)
+    missing = {f"{side} {step}" for side in ("before", "after") for step in DURABLE_STEPS} - passed
+    # What follows a publish is its confirm: between the two the broker has the message already.
+    assert missing == {f"after {step}" for step in DURABLE_STEPS if step.startswith("publish")}
 
 
 @pytest.mark.parametrize("intent", INTENTS, ids=lambda intent: intent.name)
@@ -103,3 +139,17 @@ async def test_a_worker_killed_while_the_broker_is_in_trouble_loses_no_answer(
     for at in range(1, len(unhurt.boundaries) + 1):
         run = await kill_run(intent, behaviours, at, scripts=scripts)
         assert breaches(run) == [], (at, run.boundaries[-1], run.world.broker.steps)
+
+
+@pytest.mark.parametrize("intent", INTENTS + HISTORIES, ids=lambda intent: intent.name)
+@pytest.mark.parametrize("name", ["answers", "refused, then answers", "lost after, then busy"])
+async def test_a_ledger_lost_for_a_moment_at_any_call_costs_no_payment(
+    intent: Intent, name: str
+) -> None:
+    """The worker lives on and does not learn whether its write was made (invariant I2)."""
+    counting = LosingFuse()
+    await fused_run(intent, BEHAVIOURS[name], counting)
+    for at in range(1, len(counting.passed) + 1):
+        fuse = LosingFuse(at)
+        run = await fused_run(intent, BEHAVIOURS[name], fuse)
+        assert breaches(run) == [], (at, fuse.passed[at - 1], run.world.broker.steps)

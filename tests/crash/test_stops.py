@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.core import ANSWERS, REFUSED_CONNECTION, RESET_AFTER, Behaviour, World
+from tests.core import ANSWERS, REFUSED_CONNECTION, RESET_AFTER, Behaviour
 from tests.crash.laws import breaches
+from tests.crash.ledgers import Rows
 from tests.crash.runs import INTENTS, Intent, cancel_run, kill_run
 from worker.records import State
 
@@ -23,11 +24,9 @@ async def test_a_task_cancelled_at_any_boundary_leaves_no_claim_behind(
     for at in range(1, len(unhurt.boundaries) + 1):
         claims: list[str] = []
 
-        def looked_at(world: World, claims: list[str] = claims) -> None:
+        def looked_at(rows: Rows, claims: list[str] = claims) -> None:
             claims.extend(
-                record.kind
-                for record in world.store.tables.records.values()
-                if record.state is State.CALLING
+                record.kind for record in rows.records.values() if record.state is State.CALLING
             )
 
         run = await cancel_run(intent, behaviours, at, after_cancelling=looked_at)

@@ -13,7 +13,6 @@ from structlog.testing import LogCapture
 
 import worker
 from tests.fakes_clock import START, FakeClock
-from worker.breaker import BreakerChange, BreakerState
 from worker.calls import (
     Declined,
     Misconfigured,
@@ -35,6 +34,7 @@ from worker.messages import (
     Story,
 )
 from worker.model import Origin, Secret, Step
+from worker.permits import BreakerChange, BreakerState
 from worker.records import Kind, Standing, Status
 from worker.telemetry import CountedPublisher, LineWriter, Telemetry
 from worker.telemetry.redaction import ALLOWED

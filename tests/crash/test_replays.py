@@ -1,0 +1,50 @@
+"""An operator's replay killed before and after each of its steps: one payment, no letter lost."""
+
+import pytest
+
+from tests.core import ANSWERS, DECLINES, RESET_AFTER, Behaviour
+from tests.crash.laws import breaches
+from tests.crash.replays import NEIGHBOUR, WANTED, replay_run
+from tests.crash.runs import ADD_E, LINK_C, LINK_D, LINK_E, Intent
+
+INTENTS = (LINK_D, LINK_C, LINK_E, ADD_E)
+BEHAVIOURS = {
+    "answers": (ANSWERS,),
+    "reset after it acted": (RESET_AFTER,),
+    "declines": (DECLINES,),
+}
+STEPS = {
+    "before take of a letter",
+    "after take of a letter",
+    "before publish of the dead letter",
+    "after confirm of the dead letter",
+    "before reopen",
+    "after reopen",
+    "before publish of the replay",
+    "before confirm of the replay",
+    "after confirm of the replay",
+    "before acknowledgement of a letter",
+    "after acknowledgement of a letter",
+}
+
+
+@pytest.mark.parametrize("intent", INTENTS, ids=lambda intent: intent.name)
+@pytest.mark.parametrize("behaviours", BEHAVIOURS.values(), ids=BEHAVIOURS)
+@pytest.mark.parametrize("works_between", [False, True], ids=["run again", "worked, run again"])
+async def test_a_replay_killed_at_any_step_and_run_again_pays_once_and_keeps_every_letter(
+    intent: Intent, behaviours: tuple[Behaviour, ...], *, works_between: bool
+) -> None:
+    unhurt, _desk = await replay_run(intent, behaviours, 0, works_between=works_between)
+    assert set(unhurt.boundaries) >= STEPS
+    assert breaches(unhurt) == []
+    for at in range(1, len(unhurt.boundaries) + 1):
+        run, desk = await replay_run(intent, behaviours, at, works_between=works_between)
+        where = (at, run.boundaries[-1])
+        assert breaches(run) == [], where
+        wanted = run.rows.records[WANTED]
+        assert wanted.sequence >= 2, where
+        assert NEIGHBOUR in desk.owners, where
+        assert wanted.event_id is not None, where
+        owes_letter = run.rows.answers[wanted.event_id].letter is not None
+        assert (WANTED in desk.owners) == owes_letter, where
+        assert run.rows.records[NEIGHBOUR].sequence == 1, where
