@@ -166,3 +166,18 @@ ensure_rabbitmq() {
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] ||
         fail 'the package rabbitmq-server is installed, but /usr/lib/rabbitmq/bin/rabbitmq-server is missing: reinstall the package'
 }
+
+# Debian keeps the server's programs of each version apart and out of PATH.
+has_postgresql() {
+    for initdb in "${postgresql_versions:-/usr/lib/postgresql}"/*/bin/initdb; do
+        if [ -x "$initdb" ]; then return 0; fi
+    done
+    return 1
+}
+
+ensure_postgresql() {
+    has_postgresql && return 0
+    install_packages PostgreSQL postgresql
+    has_postgresql ||
+        fail 'the package postgresql is installed, but /usr/lib/postgresql/*/bin/initdb is missing: reinstall the package'
+}

@@ -15,7 +15,7 @@ ENVIRONMENT = ROOT / "deploy" / "lib" / "environment.sh"
 PROCESSES = ROOT / "deploy" / "lib" / "processes.sh"
 INSTALL = ROOT / "deploy" / "lib" / "install-packages"
 ORDINARY = (
-    *("cat", "chmod", "cmp", "cut", "env", "flock", "grep", "mkdir", "mv", "rm", "sed"),
+    *("cat", "chmod", "cmp", "cut", "env", "flock", "grep", "mkdir", "mv", "rm", "rmdir", "sed"),
     *("sha256sum", "sh", "sleep", "tail", "tr"),
 )
 LIBRARIES = f". {ENVIRONMENT}; . {PROCESSES}; "
@@ -32,6 +32,11 @@ class Machine:
     @property
     def policy(self) -> Path:
         return self.tree / "usr/sbin/policy-rc.d"
+
+    @property
+    def clusters(self) -> Path:
+        """Where PostgreSQL's package asks whether it may create a cluster."""
+        return self.tree / "etc/postgresql-common/createcluster.d"
 
     @property
     def notes(self) -> str:
@@ -110,6 +115,71 @@ def test_services_are_forbidden_to_start_while_packages_are_installed(machine: M
         "systemctl disable rabbitmq-server.service",
     ]
     assert list(machine.policy.parent.iterdir()) == []
+
+
+NO_CLUSTER = 'cat "$TREE"/etc/postgresql-common/createcluster.d/*.conf >>"$NOTES"'
+"""What PostgreSQL's package does of it, as a fake apt-get does it: read the file."""
+
+
+def test_postgresql_is_installed_without_a_cluster_of_its_own(machine: Machine) -> None:
+    machine.command("apt-get", f'[ "$1" = update ] || {NO_CLUSTER}')
+    done = machine.install("postgresql")
+    assert done.returncode == 0, done.stderr
+    assert machine.notes.splitlines() == [
+        "create_main_cluster = false",
+        "systemctl disable postgresql.service",
+    ]
+    assert list(machine.policy.parent.iterdir()) == []
+    assert not machine.clusters.parent.exists()
+
+
+def test_what_postgresql_was_told_before_stays(machine: Machine) -> None:
+    """The package keeps its own configuration beside our file for the time being."""
+    machine.clusters.mkdir(parents=True)
+    (machine.clusters / "site.conf").write_text("initdb_options = '-k'\n", "utf-8")
+    assert machine.install("postgresql").returncode == 0
+    assert [file.name for file in machine.clusters.iterdir()] == ["site.conf"]
+
+
+@pytest.mark.parametrize("body", ["exit 100", "kill $PPID; sleep 0.1"])
+def test_nothing_of_ours_stays_when_installing_postgresql_ends_early(
+    machine: Machine, body: str
+) -> None:
+    machine.command("apt-get", f'[ "$1" = update ] || {{ {body}; }}')
+    assert machine.install("postgresql").returncode in {100, 143}
+    assert not machine.clusters.parent.exists()
+    assert list(machine.policy.parent.iterdir()) == []
+
+
+def test_other_packages_leave_postgresql_alone(machine: Machine) -> None:
+    machine.command("apt-get", '[ -e "$TREE/etc" ] || echo untouched >>"$NOTES"')
+    assert machine.install("rabbitmq-server").returncode == 0
+    assert machine.notes.splitlines() == [
+        "untouched",
+        "untouched",
+        "systemctl disable rabbitmq-server.service",
+    ]
+
+
+def test_postgresql_is_installed_only_where_no_version_of_it_is_there(
+    machine: Machine, tmp_path: Path
+) -> None:
+    programs = tmp_path / "versions/15/bin"
+    machine.command("id", "echo 1000")
+    machine.command("sudo", f"mkdir -p {programs}; cp /bin/true {programs}/initdb; echo x >>$NOTES")
+    (machine.commands / "cp").symlink_to("/bin/cp")
+    for _ in range(2):
+        done = machine.source("ensure_postgresql", postgresql_versions=str(tmp_path / "versions"))
+        assert done.returncode == 0, done.stderr
+    assert machine.notes == "x\n"
+
+
+def test_a_package_without_its_programs_is_said_so(machine: Machine, tmp_path: Path) -> None:
+    machine.command("id", "echo 1000")
+    machine.command("sudo", "exit 0")
+    done = machine.source("ensure_postgresql", postgresql_versions=str(tmp_path))
+    assert done.returncode == 69
+    assert "initdb is missing" in done.stderr
 
 
 def test_a_policy_that_was_there_stays_exactly_as_it_was(machine: Machine) -> None:
