@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prometheus_client import CollectorRegistry
 from typing_extensions import override
@@ -21,6 +21,7 @@ from worker.adapters.publisher import AmqpPublisher
 from worker.announcer import Announcer
 from worker.caller import Caller
 from worker.ledger import Ledger
+from worker.ledger_watch import LedgerWatch
 from worker.messages import Handled
 from worker.model import Delivery
 from worker.permits import AccountPermits
@@ -35,7 +36,10 @@ from worker.sweeper import INTERVAL as SWEEP_SECONDS
 from worker.sweeper import Sweep, Sweeper
 from worker.telemetry import Telemetry
 
+Result = TypeVar("Result")
+
 _PROBE_SECONDS = 1.0
+_LEDGER = "ledger"
 
 
 class ProbePortError(Exception):
@@ -113,18 +117,21 @@ class Worker:
             announcer = Announcer(
                 publisher=publisher, source=f"/payment-worker/{self._settings.deployment}"
             )
-            consumer = self._consumer(ledger, announcer, publisher, transport)
-            self._pulse.watch(consumer=consumer, publisher=publisher)
+            consumer, watch = self._consumer(ledger, announcer, publisher, transport)
+            self._pulse.watch(consumer=consumer, publisher=publisher, ledger=watch)
             sweeping = asyncio.create_task(
                 self._sweep(
                     ledger,
                     Sweeper(
                         ledger=ledger, announcer=announcer, on_surprise=self._surprised_in_sweep
                     ),
+                    watch,
                 ),
                 name="sweeper",
             )
             stack.push_async_callback(_end, sweeping)
+            watching = asyncio.create_task(watch.watch(), name="ledger watch")
+            stack.push_async_callback(_end, watching)
             consumer.start()
             try:
                 await self._until(stop, store.failed)
@@ -136,12 +143,15 @@ class Worker:
             if store.failed.is_set():
                 raise LedgerFailedError
 
-    async def _provision(self) -> None:
-        await provision(
-            self._settings,
-            clock=self._clock,
-            on_trouble=self._trouble("setup"),
-        )
+    async def _provision(self) -> bool:
+        await provision(self._settings, clock=self._clock, on_trouble=self._trouble("setup"))
+        return True
+
+    def _tell_ledger_away(self, reason: str) -> None:
+        self._telemetry.warned("The ledger is away", "ledger.away", reason=reason)
+
+    def _tell_ledger_back(self) -> None:
+        self._telemetry.noted("The ledger is back", "ledger.back")
 
     def _consumer(
         self,
@@ -149,7 +159,8 @@ class Worker:
         announcer: Announcer,
         publisher: AmqpPublisher,
         transport: HttpTransport,
-    ) -> AmqpConsumer:
+    ) -> tuple[AmqpConsumer, LedgerWatch]:
+        """Build the consumer, and what pauses it while the ledger is away."""
         processor = self._processor(ledger, announcer, publisher, transport)
 
         async def handle(delivery: Delivery) -> Handled:
@@ -161,12 +172,24 @@ class Worker:
                 self._telemetry.given_up(error, self._clock.monotonic() - started)
                 raise
 
+        def ledger_away(reason: str) -> None:
+            consumer.pause(_LEDGER)
+            self._tell_ledger_away(reason)
+
+        def ledger_back() -> None:
+            consumer.resume(_LEDGER)
+            self._tell_ledger_back()
+
+        watch = LedgerWatch(
+            ledger.ping, clock=self._clock, on_away=ledger_away, on_back=ledger_back
+        )
+
         async def until_usable() -> None:
-            await ledger.ping()
+            await watch.until_usable()
             while not publisher.is_ready:
                 await self._clock.sleep(_PROBE_SECONDS)
 
-        return AmqpConsumer(
+        consumer = AmqpConsumer(
             self._settings.broker_address("consume"),
             self._topology,
             handle,
@@ -177,6 +200,7 @@ class Worker:
             prefetch=self._settings.broker.prefetch,
             concurrency=self._settings.broker.concurrency,
         )
+        return consumer, watch
 
     def _processor(
         self,
@@ -240,15 +264,16 @@ class Worker:
         finally:
             await server.stop()
 
-    async def _sweep(self, ledger: Ledger, sweeper: Sweeper) -> None:
+    async def _sweep(self, ledger: Ledger, sweeper: Sweeper, watch: LedgerWatch) -> None:
         """Sweep for ever: nobody would notice a sweeper that has ended, and answers would wait."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS * (0.5 + self._clock.fraction()))
+            await watch.until_usable()
             try:
                 swept = await sweeper.sweep()
                 self._telemetry.stands(await ledger.standing(), overdue=swept.overdue)
             except StoreUnavailableError as error:
-                self._telemetry.warned("The ledger is away", "sweep.failed", error)
+                watch.missed(error)
                 continue
             except Exception as error:  # noqa: BLE001 - told, and tried again with the next sweep
                 self._surprised_in_sweep(error)
@@ -287,16 +312,17 @@ class Worker:
             for task in waiting:
                 await _end(task)
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
-        """Do this work unless a stop comes first; whether it was done."""
+    async def _unless_stopped(
+        self, work: Coroutine[Any, Any, Result], stop: asyncio.Event
+    ) -> Result | None:
+        """Do this work unless a stop comes first, which gives ``None``."""
         working = asyncio.ensure_future(work)
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if working.done():
-                working.result()
-                return True
-            return False
+                return working.result()
+            return None
         finally:
             await _end(working)
             await _end(stopping)

@@ -8,6 +8,7 @@ from pathlib import Path
 from worker.adapters.consumer import AmqpConsumer
 from worker.adapters.heartbeat import INTERVAL, STALE_AFTER, beat, remove
 from worker.adapters.publisher import AmqpPublisher
+from worker.ledger_watch import LedgerWatch
 from worker.ports import Clock
 from worker.telemetry import Telemetry
 
@@ -23,15 +24,19 @@ class Pulse:
         self._clock = clock
         self._consumer: AmqpConsumer | None = None
         self._publisher: AmqpPublisher | None = None
+        self._ledger: LedgerWatch | None = None
         self._connected: dict[str, bool] = {"consume": False, "publish": False}
         self._last_tick = clock.monotonic()
         self._last_beat = -INTERVAL
         self._is_file_told = False
 
-    def watch(self, *, consumer: AmqpConsumer, publisher: AmqpPublisher) -> None:
+    def watch(
+        self, *, consumer: AmqpConsumer, publisher: AmqpPublisher, ledger: LedgerWatch
+    ) -> None:
         """Look at these parts from now on."""
         self._consumer = consumer
         self._publisher = publisher
+        self._ledger = ledger
 
     def lost(self, role: str) -> None:
         """A connection is gone, possibly for less than a tick: the next look finds it anew."""
@@ -44,11 +49,12 @@ class Pulse:
 
     def readiness(self) -> Mapping[str, str | bool]:
         """What must hold for a worker to take payments; a text says why something does not."""
-        if self._consumer is None or self._publisher is None:
+        if self._consumer is None or self._publisher is None or self._ledger is None:
             return {"started": "waiting for the broker"}
         pauses = ", ".join(sorted(self._consumer.pauses))
         return {
             "started": True,
+            "ledger": self._ledger.trouble or True,
             "consuming": self._consumer.is_consuming
             or (f"paused: {pauses}" if pauses else "no consumer registered"),
             "publishing": self._publisher.is_ready or "not connected",
