@@ -14,6 +14,7 @@ from tests.fakes_clock import START, FakeClock
 from tests.fakes_store import MemoryStore
 from tests.provider_examples import BASKET_ACCOUNT, LINK_ACCOUNT, STAGING
 from worker.announcer import Announcer
+from worker.breaker import BreakerChange
 from worker.caller import Caller
 from worker.calls import HttpReply, HttpRequest, NoReply, Silence
 from worker.ledger import Ledger
@@ -26,7 +27,7 @@ from worker.model import (
     Source,
     Step,
 )
-from worker.permits import AccountPermits, BreakerChange
+from worker.permits import AccountPermits
 from worker.ports import Clock, Permits, Publisher, Store, Transport
 from worker.processor import Processor
 from worker.providers import PROVIDERS

@@ -74,6 +74,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._rules = settings.rules()
+        self._book = settings.route_book()
         self._telemetry = telemetry
         self._registry = registry
         self._clock = clock
@@ -117,7 +118,9 @@ class Worker:
             announcer = Announcer(
                 publisher=publisher, source=f"/payment-worker/{self._settings.deployment}"
             )
-            consumer, watch = self._consumer(ledger, announcer, publisher, transport)
+            permits = self._permits()
+            processor = self._processor(ledger, permits, announcer, publisher, transport)
+            consumer, watch = self._consumer(ledger, publisher, processor)
             self._pulse.watch(consumer=consumer, publisher=publisher, ledger=watch)
             sweeping = asyncio.create_task(
                 self._sweep(
@@ -139,6 +142,7 @@ class Worker:
                 # Before the publisher closes: what is in flight still has answers to send, and
                 # acknowledgements flow on the consumer's own connection until the last of them.
                 self._telemetry.noted("Stopping", "worker.stopping", in_flight=consumer.in_flight)
+                permits.hurry()
                 await self._drain(consumer, hurry)
             if store.failed.is_set():
                 raise LedgerFailedError
@@ -156,12 +160,10 @@ class Worker:
     def _consumer(
         self,
         ledger: Ledger,
-        announcer: Announcer,
         publisher: AmqpPublisher,
-        transport: HttpTransport,
+        processor: Processor,
     ) -> tuple[AmqpConsumer, LedgerWatch]:
         """Build the consumer, and what pauses it while the ledger is away."""
-        processor = self._processor(ledger, announcer, publisher, transport)
 
         async def handle(delivery: Delivery) -> Handled:
             self._telemetry.taken()
@@ -202,22 +204,29 @@ class Worker:
         )
         return consumer, watch
 
+    def _permits(self) -> AccountPermits:
+        permits = AccountPermits(
+            {name: account.limits for name, account in self._book.accounts.items()},
+            clock=self._clock,
+            notify=self._telemetry.breaker_changed,
+            hindered=self._telemetry.hindered,
+            patience=self._rules.patience_seconds,
+        )
+        self._telemetry.watch_accounts(permits)
+        return permits
+
     def _processor(
         self,
         ledger: Ledger,
+        permits: AccountPermits,
         announcer: Announcer,
         publisher: Publisher,
         transport: HttpTransport,
     ) -> Processor:
-        book = self._settings.route_book()
         return Processor(
             ledger=ledger,
-            book=book,
-            permits=AccountPermits(
-                {name: account.limits for name, account in book.accounts.items()},
-                clock=self._clock,
-                notify=self._telemetry.breaker_changed,
-            ),
+            book=self._book,
+            permits=permits,
             caller=Caller(
                 ledger=ledger,
                 providers=PROVIDERS,

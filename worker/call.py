@@ -74,8 +74,9 @@ class Call:
                 return self._without_call()
             outcome = await self._try()
             self._permit.report(outcome)
-            if isinstance(outcome, Misconfigured) and self._permit.is_probe:
+            if isinstance(outcome, Misconfigured | NotSent) and self._permit.is_probe:
                 # R9: a probe decides no payment, or a wrong password would use them up all night.
+                # A host that cannot be reached says as little about this payment.
                 return Unused(self._permit.pause, outcome.code.value)
             if not isinstance(outcome, NotSent | NotApplied):
                 return Ended(outcome)
@@ -87,6 +88,7 @@ class Call:
     async def _try(self) -> Outcome:
         started_at = self._clock.now()
         self.is_sending = True
+        self._permit.begin()
         outcome = await self._exchange()
         self.is_sending = False
         entry = Try(started_at=started_at, ended_at=self._clock.now(), outcome=outcome)

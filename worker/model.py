@@ -338,10 +338,14 @@ class Company:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How hard one account may be called; ``calls_per_second`` 0 means no limit."""
+    """How hard one account may be called; ``calls_per_second`` 0 means no limit.
+
+    ``waiting_calls`` are deliveries that may wait for one of the concurrent calls to end.
+    """
 
     concurrent_calls: int = 50
     calls_per_second: float = 0.0
+    waiting_calls: int = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

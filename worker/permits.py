@@ -1,9 +1,12 @@
 """Leave to call an account: bulkhead, rate limit and circuit breaker, one set per account.
 
-An open breaker fails nothing. Messages of its account wait on the ladder, uncounted, and one
-call at a time probes whether the account works again (payment rules R9). A configuration fault
-opens it at once, because every further call would fail the same way; silence and unreachable
-hosts open it by rate. Business answers never do.
+A worker handles a bounded number of deliveries at a time, so an account must not be able to take
+every place: it has at most ``concurrent_calls`` calls under way, and at most ``waiting_calls``
+deliveries wait for one of them. Whoever finds both full goes to the ladder at once, uncounted.
+Two situations have nobody to protect, and there a backlog must not be stirred up for nothing:
+while no other account is asked for, deliveries wait here for longer, and while every account is
+down they wait for the next probe (rabbitmq section 7.1). Both hold the worker's places, which
+stops it from taking more.
 """
 
 import asyncio
@@ -12,223 +15,182 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import StrEnum, unique
-from typing import assert_never
 
-from worker.calls import (
-    Declined,
-    Misconfigured,
-    NotApplied,
-    NotSent,
-    Outcome,
-    Succeeded,
-    Unknown,
-)
-from worker.codes import Code
+from worker.breaker import Breaker, BreakerChange, BreakerState, Ticket
+from worker.calls import Outcome
 from worker.model import Limits
 from worker.ports import Clock, Permit
 
-WINDOW = 20
-"""Calls the failure rate is taken over."""
+ALONE_SECONDS = 60.0
+"""An account is alone while nobody has asked for another one for that long."""
 
-FEWEST = 5
-"""Failures that open a breaker at least: fewer are noise."""
-
-FIRST_PAUSE = 30.0
-LONGEST_PAUSE = 300.0
-LONGEST_CONFIGURATION_PAUSE = 3600.0
-"""A wrong password is not mended within minutes; payment rules R9 double the wait up to 1 h."""
-
-PROBE_PAUSE = 30.0
-"""How long the others wait while one call probes."""
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a waiting delivery looks at the breaker: hanging calls tell nobody that they hang."""
 
 
 @unique
-class BreakerState(StrEnum):
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
+class Obstacle(StrEnum):
+    """What stood between a delivery and its call."""
+
+    BREAKER = "breaker"
+    BULKHEAD = "bulkhead"
+    RATE = "rate"
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerChange:
-    """A breaker that opened, probes or closed; ``pause`` in seconds, ``reason`` a code."""
+class Hindrance:
+    """A delivery was refused, or had to wait, for this reason."""
 
     account: str
-    state: BreakerState
-    reason: str
-    pause: float
+    obstacle: Obstacle
+    is_refused: bool
+
+
+OnHindrance = Callable[[Hindrance], None]
 
 
 class Gate:
     """One account's limits and breaker. Synchronous, apart from waiting for a place."""
 
     def __init__(
-        self, account: str, limits: Limits, clock: Clock, notify: Callable[[BreakerChange], None]
+        self,
+        account: str,
+        limits: Limits,
+        clock: Clock,
+        notify: Callable[[BreakerChange], None],
+        hindered: OnHindrance,
     ) -> None:
         self._account = account
         self._limits = limits
         self._clock = clock
-        self._notify = notify
-        self._places = asyncio.Semaphore(limits.concurrent_calls)
+        self._hindered = hindered
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._next_start = 0.0
-        self._failures: deque[bool] = deque(maxlen=WINDOW)
-        self._open_until = 0.0
-        self._pause = 0.0
-        self._probe: Pass | None = None
-        self._state = BreakerState.CLOSED
+        self.asked_at: float | None = None
+        self.breaker = Breaker(account, clock, notify, most_calls=limits.concurrent_calls)
 
     @property
-    def state(self) -> BreakerState:
-        return self._state
+    def waiting(self) -> int:
+        """Deliveries that wait for a place now."""
+        return len(self._waiting)
 
-    @property
-    def remaining(self) -> float:
-        """Seconds until a call may be tried again; 0 when it may be now."""
-        return self._refusal() or 0.0
-
-    async def enter(self, within: float) -> "Pass | float":
+    async def enter(self, within: float, *, most_waiting: int) -> "Pass | float":
         """Take a place within that many seconds, or tell how many to wait before asking."""
-        refused = self._refusal()
+        refused = self.breaker.refusal()
         if refused is not None:
-            return refused
-        try:
-            async with asyncio.timeout(within):
-                await self._places.acquire()
-        except TimeoutError:
-            return within
+            return self._refuse(Obstacle.BREAKER, refused)
+        if not self._take_place():
+            if self.waiting >= most_waiting:
+                return self._refuse(Obstacle.BULKHEAD, within)
+            self._hindered(Hindrance(self._account, Obstacle.BULKHEAD, is_refused=False))
+            if not await self._wait_for_place(within):
+                return self._refuse(Obstacle.BULKHEAD, self.breaker.refusal() or within)
         try:
             refused = await self._start(within)
         except BaseException:
             # Whoever is cancelled here has no pass to hand back: the place would be lost.
-            self._places.release()
+            self._free_place()
             raise
         if refused is not None:
-            self._places.release()
+            self._free_place()
             return refused
-        entered = Pass(self, is_probe=self._state is not BreakerState.CLOSED)
-        if entered.is_probe:
-            self._probe = entered
-            self._change(BreakerState.HALF_OPEN, "probe")
-        return entered
+        return Pass(self, self.breaker.admit())
+
+    def leave(self, ticket: Ticket) -> None:
+        """Free the place; a probe that reported nothing leaves the breaker as it was."""
+        self._free_place()
+        self.breaker.dismiss(ticket)
+
+    def _refuse(self, obstacle: Obstacle, seconds: float) -> float:
+        self._hindered(Hindrance(self._account, obstacle, is_refused=True))
+        return seconds
+
+    def _take_place(self) -> bool:
+        if self._waiting or self._taken >= self._limits.concurrent_calls:
+            return False
+        self._taken += 1
+        return True
+
+    async def _wait_for_place(self, within: float) -> bool:
+        """Queue for a place; false when none came in time, or the breaker opened meanwhile."""
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(place)
+        try:
+            async with asyncio.timeout(within):
+                while not place.done() and self.breaker.refusal() is None:
+                    await asyncio.wait({place}, timeout=LOOK_AGAIN_SECONDS)
+        except TimeoutError:
+            pass
+        except BaseException:
+            if place.done():
+                self._free_place()
+            raise
+        finally:
+            if not place.done():
+                self._waiting.remove(place)
+        return place.done()
+
+    def _free_place(self) -> None:
+        """Hand the place to whoever waits longest, or keep it free."""
+        if self._waiting:
+            self._waiting.popleft().set_result(None)
+        else:
+            self._taken -= 1
 
     async def _start(self, within: float) -> float | None:
         """Wait for our turn under the rate limit; seconds to wait before asking if it is no use."""
-        delay = self._rate_delay()
-        refused = delay if delay > within else self._refusal()
-        if refused is not None or not self._limits.calls_per_second:
-            return refused
+        refused = self.breaker.refusal()
+        if refused is not None:
+            return self._refuse(Obstacle.BREAKER, refused)
+        if not self._limits.calls_per_second:
+            return None
+        delay = max(0.0, self._next_start - self._clock.monotonic())
+        if delay > within:
+            return self._refuse(Obstacle.RATE, delay)
         start = max(self._next_start, self._clock.monotonic())
         self._next_start = start + 1.0 / self._limits.calls_per_second
         if delay > 0:
+            self._hindered(Hindrance(self._account, Obstacle.RATE, is_refused=False))
             await self._clock.sleep(delay)
-        return self._refusal()
-
-    def leave(self, leaving: "Pass") -> None:
-        """Free the place; a probe that reported nothing leaves the breaker as it was."""
-        self._places.release()
-        if self._probe is leaving:
-            self._probe = None
-            self._change(BreakerState.OPEN, "probe unused")
-
-    def report(self, outcome: Outcome, *, reporting: "Pass") -> None:
-        """Learn from a call how the account is doing."""
-        is_probe = reporting.is_probe
-        if self._probe is reporting:
-            self._probe = None
-        match outcome:
-            case Misconfigured():
-                self._open(outcome.code.value, LONGEST_CONFIGURATION_PAUSE)
-            case Unknown() if outcome.never_resend:
-                self._open("link host not listed", LONGEST_CONFIGURATION_PAUSE)
-            case Unknown() | NotSent():
-                self._failures.append(True)
-                if is_probe or self._fails_too_often():
-                    self._open("no answer", LONGEST_PAUSE)
-            case NotApplied():
-                if outcome.retry_after or is_probe:
-                    pause = outcome.retry_after or FIRST_PAUSE
-                    # A late "come back in a second" must not shorten a longer pause.
-                    ends = self._clock.monotonic() + pause
-                    self._open_until = max(self._open_until, ends)
-                    self._change(BreakerState.OPEN, outcome.code.value, pause)
-                elif outcome.code is Code.PROVIDER_UNAVAILABLE:
-                    # Somebody answers for a provider that is away. A 429 is no such failure: it
-                    # is about the one call, unless it says for how long.
-                    self._failures.append(True)
-                    if self._fails_too_often():
-                        self._open(outcome.code.value, LONGEST_PAUSE)
-            case Succeeded() | Declined():
-                self._failures.append(False)
-                if self._state is not BreakerState.CLOSED and is_probe:
-                    self._pause = 0.0
-                    self._failures.clear()
-                    self._change(BreakerState.CLOSED, "answered")
-            case other:
-                assert_never(other)
-
-    def probe_now(self) -> None:
-        """Let the next call through an open breaker, whatever its pause."""
-        self._open_until = self._clock.monotonic()
-
-    def _refusal(self) -> float | None:
-        if self._state is BreakerState.CLOSED:
-            return None
-        if self._probe is not None:
-            return PROBE_PAUSE
-        remaining = self._open_until - self._clock.monotonic()
-        return remaining if remaining > 0 else None
-
-    def _rate_delay(self) -> float:
-        if not self._limits.calls_per_second:
-            return 0.0
-        return max(0.0, self._next_start - self._clock.monotonic())
-
-    def _fails_too_often(self) -> bool:
-        failed = sum(self._failures)
-        return failed >= FEWEST and failed * 2 >= len(self._failures)
-
-    def _open(self, reason: str, longest: float) -> None:
-        already = self._state is BreakerState.OPEN
-        if already and self._open_until > self._clock.monotonic():
-            return  # calls that were in flight when it opened do not lengthen the pause
-        self._pause = min(longest, self._pause * 2) if self._pause else FIRST_PAUSE
-        self._open_until = self._clock.monotonic() + self._pause
-        self._failures.clear()
-        self._change(BreakerState.OPEN, reason, self._pause)
-
-    def _change(self, state: BreakerState, reason: str, pause: float = 0.0) -> None:
-        if state is not self._state or pause:
-            self._state = state
-            self._notify(BreakerChange(self._account, state, reason, pause))
+        refused = self.breaker.refusal()
+        return None if refused is None else self._refuse(Obstacle.BREAKER, refused)
 
 
 class Pass:
     """Leave for one delivery's calls; a ``ports.Permit``."""
 
-    def __init__(self, gate: Gate, *, is_probe: bool) -> None:
+    def __init__(self, gate: Gate, ticket: Ticket) -> None:
         self._gate = gate
-        self._is_probe = is_probe
+        self.ticket = ticket
 
     @property
     def is_probe(self) -> bool:
-        return self._is_probe
+        return self.ticket.is_probe
 
     @property
     def may_go_on(self) -> bool:
         """Whether the breaker has stayed closed, so that another try makes sense."""
-        return self._gate.state is BreakerState.CLOSED
+        return self._gate.breaker.state is BreakerState.CLOSED
 
     @property
     def pause(self) -> float:
         """Seconds until the account may be asked again; 0 while it is open to calls."""
-        return self._gate.remaining
+        return self._gate.breaker.refusal() or 0.0
+
+    def begin(self) -> None:
+        self._gate.breaker.begin(self.ticket)
 
     def report(self, outcome: Outcome) -> None:
-        self._gate.report(outcome, reporting=self)
+        self._gate.breaker.report(outcome, self.ticket)
 
 
 class AccountPermits:
-    """The gates of all accounts; a ``ports.Permits``."""
+    """The gates of all accounts; a ``ports.Permits``.
+
+    ``patience`` is how many seconds a delivery may wait in the two situations that have nobody
+    to protect; 0 sends it to the ladder there too.
+    """
 
     def __init__(
         self,
@@ -236,28 +198,105 @@ class AccountPermits:
         *,
         clock: Clock,
         notify: Callable[[BreakerChange], None],
+        hindered: OnHindrance = lambda _hindrance: None,
+        patience: float = 0.0,
     ) -> None:
+        self._clock = clock
+        self._notify = notify
+        self._patience = patience
+        self._limits = limits
+        self._changed = asyncio.Event()
+        self._is_hurried = False
         self._gates = {
-            account: Gate(account, limit, clock, notify) for account, limit in limits.items()
+            account: Gate(account, limit, clock, self._note_change, hindered)
+            for account, limit in limits.items()
         }
 
     @asynccontextmanager
     async def take(self, account: str, *, within: float) -> AsyncIterator[Permit | float]:
         """Yield a permit for the account, or the seconds to wait before asking again."""
         gate = self._gates[account]
-        entered = await gate.enter(within)
+        entered = await self._enter(account, within)
         if isinstance(entered, float):
             yield entered
             return
         try:
             yield entered
         finally:
-            gate.leave(entered)
+            gate.leave(entered.ticket)
+
+    def hurry(self) -> None:
+        """Let nobody wait for a probe any more: the worker is about to stop."""
+        self._is_hurried = True
+        self._announce()
+
+    def standstill(self) -> float | None:
+        """Seconds until the first account may be asked; ``None`` unless all of them are down."""
+        refusals = [gate.breaker.refusal() for gate in self._gates.values()]
+        waits = [each for each in refusals if each is not None]
+        return min(waits) if waits and len(waits) == len(refusals) else None
 
     def states(self) -> dict[str, BreakerState]:
         """State of every account's breaker."""
-        return {account: gate.state for account, gate in self._gates.items()}
+        return {account: gate.breaker.state for account, gate in self._gates.items()}
+
+    def calls(self, account: str) -> int:
+        """Calls of an account under way now."""
+        return self._gates[account].breaker.calls
+
+    def waiting(self, account: str) -> int:
+        """Deliveries that wait for a place at an account now."""
+        return self._gates[account].waiting
 
     def probe(self, account: str) -> None:
         """Ask an open breaker for one try now."""
-        self._gates[account].probe_now()
+        self._gates[account].breaker.probe_now()
+        self._announce()
+
+    async def _enter(self, account: str, within: float) -> Pass | float:
+        gate = self._gates[account]
+        gate.asked_at = self._clock.monotonic()
+        ends = self._clock.monotonic() + self._patience
+        while True:
+            is_alone = self._is_alone(account)
+            entered = await gate.enter(
+                max(within, self._patience) if is_alone else within,
+                most_waiting=(2**31 if is_alone else self._limits[account].waiting_calls),
+            )
+            if not isinstance(entered, float) or not self._is_worth_waiting(entered, ends):
+                return entered
+            await self._until_changed(entered)
+
+    def _is_alone(self, account: str) -> bool:
+        since = self._clock.monotonic() - ALONE_SECONDS
+        return not any(
+            gate.asked_at is not None and gate.asked_at > since
+            for name, gate in self._gates.items()
+            if name != account
+        )
+
+    def _is_worth_waiting(self, seconds: float, ends: float) -> bool:
+        """Whether all accounts are down and a probe is due before our patience is over."""
+        return (
+            not self._is_hurried
+            and self._clock.monotonic() + seconds < ends
+            and self.standstill() is not None
+        )
+
+    async def _until_changed(self, seconds: float) -> None:
+        """Wait that long, or until a breaker changes."""
+        changed = asyncio.ensure_future(self._changed.wait())
+        passing = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({changed, passing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            passing.cancel()
+
+    def _note_change(self, change: BreakerChange) -> None:
+        self._notify(change)
+        self._announce()
+
+    def _announce(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

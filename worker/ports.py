@@ -204,6 +204,9 @@ class Permit(Protocol):
     def pause(self) -> float:
         """Seconds until the account may be asked again; 0 when it may be now."""
 
+    def begin(self) -> None:
+        """Tell the breaker that a call begins."""
+
     def report(self, outcome: Outcome) -> None:
         """Tell the breaker how the call ended."""
 

@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
-from worker.model import Account, Cents, Environment, Origin, PaymentTarget, PaymentType, Secret
+from worker.model import (
+    Account,
+    Cents,
+    Environment,
+    Limits,
+    Origin,
+    PaymentTarget,
+    PaymentType,
+    Secret,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,33 @@ class Rules:
     max_age: timedelta = timedelta(hours=24)
     duplicate_window: timedelta = timedelta(minutes=15)
     tombstone_age: timedelta = timedelta(hours=24)
+
+    @property
+    def patience_seconds(self) -> float:
+        """What a delivery's time leaves for waiting, beyond its calls and its publishes."""
+        calls = self.tries_seconds + self.call_seconds
+        needed = self.permit_seconds + calls + 2 * self.publish_seconds
+        return max(0.0, self.delivery_seconds - needed)
+
+
+LEAST_CALLS = 10
+"""An account's own calls at least, where many accounts share a worker."""
+
+
+def fair_share(places: int, accounts: int) -> Limits:
+    """An account's limits where it shares a worker's places with others.
+
+    Its calls and its waiting deliveries together fit into an even share of the places, so that
+    an account that never answers cannot take what the others work with; a fifth of the share is
+    for waiting. Beyond four accounts at fifty places ``LEAST_CALLS`` goes first. An account
+    that shares with nobody has all of them.
+    """
+    if accounts <= 1:
+        return Limits(concurrent_calls=places, waiting_calls=places)
+    share = places // accounts
+    waiting = max(1, share // 5)
+    calls = max(1, share - waiting, min(LEAST_CALLS, places // 2))
+    return Limits(concurrent_calls=calls, waiting_calls=waiting)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

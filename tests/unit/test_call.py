@@ -40,7 +40,11 @@ class Given:
         self.is_probe = is_probe
         self.may_go_on = may_go_on
         self.pause = 60.0
+        self.begun = 0
         self.reported: list[Outcome] = []
+
+    def begin(self) -> None:
+        self.begun += 1
 
     def report(self, outcome: Outcome) -> None:
         self.reported.append(outcome)
@@ -184,6 +188,12 @@ async def test_a_probe_that_meets_a_fault_of_ours_decides_nothing() -> None:
     """Payment rules R9: a wrong password must not use the night's payments up."""
     attempt = Attempt(reply(401, applied=False), permit=Given(is_probe=True))
     assert await attempt.run() == Unused(60.0, "provider_credentials")
+
+
+async def test_a_probe_that_reaches_nobody_decides_nothing() -> None:
+    """Payment rules R9: while the account is down its messages wait uncounted."""
+    attempt = Attempt(not_sent(), permit=Given(is_probe=True))
+    assert await attempt.run() == Unused(60.0, "provider_unavailable")
 
 
 async def test_a_call_in_flight_that_meets_a_fault_of_ours_decides() -> None:

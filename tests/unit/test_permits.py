@@ -8,6 +8,7 @@ import pytest
 from typing_extensions import override
 
 from tests.fakes_clock import FakeClock
+from worker.breaker import BreakerChange, BreakerState
 from worker.calls import (
     Declined,
     Misconfigured,
@@ -19,10 +20,11 @@ from worker.calls import (
 )
 from worker.codes import Code
 from worker.model import Limits
-from worker.permits import AccountPermits, BreakerChange, BreakerState
+from worker.permits import ALONE_SECONDS, AccountPermits, Hindrance, Obstacle
 from worker.ports import Permit
 
 ACCOUNT = "safedebit"
+OTHER = "combo"
 NO_LIMITS = Limits(concurrent_calls=10)
 SOON = 0.001
 """Seconds to wait for a place in real time, where a test expects that none comes."""
@@ -43,16 +45,21 @@ def busy_for(seconds: float) -> NotApplied:
 class Account:
     """One account's permits with everything they told."""
 
-    def __init__(self, limits: Limits = NO_LIMITS) -> None:
+    def __init__(self, limits: Limits = NO_LIMITS, *, patience: float = 0.0) -> None:
         self.clock = FakeClock()
         self.changes: list[BreakerChange] = []
+        self.hindrances: list[Hindrance] = []
         self.permits = AccountPermits(
-            {ACCOUNT: limits}, clock=self.clock, notify=self.changes.append
+            {ACCOUNT: limits, OTHER: NO_LIMITS},
+            clock=self.clock,
+            notify=self.changes.append,
+            hindered=self.hindrances.append,
+            patience=patience,
         )
 
-    async def call(self, *outcomes: Outcome) -> Permit | float:
+    async def call(self, *outcomes: Outcome, account: str = ACCOUNT) -> Permit | float:
         """Take a permit, report what came of the call, and leave."""
-        async with self.permits.take(ACCOUNT, within=SOON) as permit:
+        async with self.permits.take(account, within=SOON) as permit:
             if not isinstance(permit, float):
                 for outcome in outcomes:
                     permit.report(outcome)
@@ -275,6 +282,103 @@ async def test_a_failing_call_beside_a_probe_keeps_the_breaker_open() -> None:
         assert await account.wait() == 60.0
 
 
+# --- calls that hang ----------------------------------------------------------------------------
+
+
+async def hanging(account: Account, stack: AsyncExitStack, count: int) -> list[Permit]:
+    """Begin that many calls that nobody answers."""
+    permits: list[Permit] = []
+    for _ in range(count):
+        permit = await stack.enter_async_context(account.permits.take(ACCOUNT, within=SOON))
+        assert not isinstance(permit, float)
+        permit.begin()
+        permits.append(permit)
+    return permits
+
+
+@pytest.mark.parametrize(
+    ("calls", "seconds", "state"),
+    [
+        (5, 9.9, BreakerState.CLOSED),
+        (4, 10.0, BreakerState.CLOSED),
+        (5, 10.0, BreakerState.OPEN),
+    ],
+)
+async def test_calls_that_hang_open_it_before_they_have_ended(
+    calls: int, seconds: float, state: BreakerState
+) -> None:
+    account = Account()
+    async with AsyncExitStack() as stack:
+        await hanging(account, stack, calls)
+        account.clock.advance(seconds)
+        await account.wait()
+        assert account.state() is state
+        assert account.permits.calls(ACCOUNT) == calls
+    assert account.permits.calls(ACCOUNT) == 0
+
+
+async def test_an_account_with_few_places_is_silent_when_all_of_them_hang() -> None:
+    account = Account(Limits(concurrent_calls=2))
+    async with AsyncExitStack() as stack:
+        await hanging(account, stack, 2)
+        account.clock.advance(10.0)
+        assert await account.wait() == 30.0
+        (change,) = account.changes
+        assert (change.state, change.reason) == (BreakerState.OPEN, "calls hang")
+
+
+async def test_slow_calls_beside_answered_ones_are_no_silence() -> None:
+    account = Account()
+    async with AsyncExitStack() as stack:
+        *_, last = await hanging(account, stack, 7)
+        account.clock.advance(9.0)
+        last.report(OK)
+        account.clock.advance(9.0)
+        assert await account.wait() == 0.0
+        account.clock.advance(1.0)
+        assert await account.wait() == 30.0
+
+
+async def test_an_account_that_was_not_asked_was_not_silent() -> None:
+    account = Account()
+    await account.call(OK)
+    account.clock.advance(3600.0)
+    async with AsyncExitStack() as stack:
+        await hanging(account, stack, 8)
+        account.clock.advance(9.0)
+        assert await account.wait() == 0.0
+
+
+async def test_a_late_answer_refutes_the_suspicion() -> None:
+    """The account was slow and not dead: nobody waits for a probe."""
+    account = Account()
+    async with AsyncExitStack() as stack:
+        first, *_ = await hanging(account, stack, 5)
+        account.clock.advance(10.0)
+        assert await account.wait() == 30.0
+        first.report(OK)
+        assert account.state() is BreakerState.CLOSED
+        assert await account.wait() == 0.0
+
+
+async def test_calls_that_end_unanswered_after_it_opened_neither_lengthen_nor_reopen() -> None:
+    account = Account()
+    async with AsyncExitStack() as stack:
+        hung = await hanging(account, stack, 8)
+        account.clock.advance(10.0)
+        assert await account.wait() == 30.0
+        account.clock.advance(30.0)
+        async with account.permits.take(ACCOUNT, within=SOON) as probe:
+            assert not isinstance(probe, float)
+            assert probe.is_probe
+            for each in hung:
+                each.report(SILENCE)
+            assert account.state() is BreakerState.HALF_OPEN
+            probe.report(OK)
+        assert account.state() is BreakerState.CLOSED
+    assert account.pauses == [30.0]
+
+
 # --- Retry-After ------------------------------------------------------------------------------
 
 
@@ -304,6 +408,104 @@ async def test_no_more_calls_than_places() -> None:
         async with account.permits.take(ACCOUNT, within=SOON):
             assert await account.wait() == SOON
         assert await account.wait() == 0.0
+
+
+async def test_only_so_many_deliveries_wait_while_another_account_is_asked_for() -> None:
+    """Whoever comes later goes to the ladder at once and holds no place of the others."""
+    account = Account(Limits(concurrent_calls=1, waiting_calls=2))
+    await account.call(OK, account=OTHER)
+    async with account.permits.take(ACCOUNT, within=SOON):
+        waiting = [asyncio.ensure_future(_enter(account, within=10.0)) for _ in range(2)]
+        await asyncio.wait(waiting, timeout=0)
+        assert account.permits.waiting(ACCOUNT) == 2
+        assert await _enter(account, within=10.0) == 10.0
+        assert account.permits.waiting(ACCOUNT) == 2
+    assert [isinstance(await each, float) for each in waiting] == [False, False]
+    delayed, refused = (
+        Hindrance(ACCOUNT, Obstacle.BULKHEAD, is_refused=each) for each in (False, True)
+    )
+    assert account.hindrances == [delayed, delayed, refused]
+
+
+async def test_an_account_alone_keeps_its_backlog_waiting() -> None:
+    """There is nobody whose places it takes, and the ladder would only stir it up."""
+    account = Account(Limits(concurrent_calls=1, waiting_calls=1), patience=10.0)
+    await account.call(OK, account=OTHER)
+    account.clock.advance(ALONE_SECONDS)
+    async with account.permits.take(ACCOUNT, within=SOON):
+        waiting = [asyncio.ensure_future(_enter(account, within=SOON)) for _ in range(9)]
+        await asyncio.wait(waiting, timeout=0.01)
+        assert account.permits.waiting(ACCOUNT) == 9
+    assert not [each for each in await asyncio.gather(*waiting) if isinstance(each, float)]
+
+
+async def test_a_breaker_that_opens_sends_the_waiting_away() -> None:
+    account = Account(Limits(concurrent_calls=1))
+    await account.call(OK, account=OTHER)
+    async with account.permits.take(ACCOUNT, within=SOON) as permit:
+        assert not isinstance(permit, float)
+        waiting = asyncio.ensure_future(_enter(account, within=10.0))
+        await asyncio.wait({waiting}, timeout=0)
+        permit.report(WRONG_PASSWORD)
+        assert await waiting == 30.0
+        assert account.permits.waiting(ACCOUNT) == 0
+
+
+async def test_a_delivery_stopped_while_it_waits_leaves_no_place_behind() -> None:
+    account = Account(Limits(concurrent_calls=1))
+    async with account.permits.take(ACCOUNT, within=SOON):
+        waiting = asyncio.ensure_future(_enter(account, within=10.0))
+        late = asyncio.ensure_future(_enter(account, within=10.0))
+        await asyncio.wait({waiting, late}, timeout=0)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    late.cancel()  # it has the place already, and has not been told yet
+    await asyncio.wait({late})
+    assert await account.wait() == 0.0
+
+
+# --- every account is down ------------------------------------------------------------------------
+
+
+async def all_down(*, patience: float) -> Account:
+    """Two accounts, both of them with a wrong password."""
+    account = Account(patience=patience)
+    await account.call(WRONG_PASSWORD, account=OTHER)
+    assert account.permits.standstill() is None
+    await account.call(WRONG_PASSWORD)
+    return account
+
+
+async def test_deliveries_wait_for_the_probe_when_every_account_is_down() -> None:
+    """Never the whole backlog on the ladder (rabbitmq section 7.1)."""
+    account = await all_down(patience=39.0)
+    assert account.permits.standstill() == 30.0
+    permit = await account.call(OK)
+    assert not isinstance(permit, float)
+    assert permit.is_probe
+    assert account.clock.monotonic() == 30.0
+    assert account.permits.standstill() is None
+
+
+async def test_a_probe_that_is_not_due_in_time_is_not_waited_for() -> None:
+    account = await all_down(patience=29.0)
+    assert await account.wait() == 30.0
+    assert account.clock.sleeps == []
+
+
+async def test_nobody_waits_for_a_probe_while_the_worker_stops() -> None:
+    account = await all_down(patience=39.0)
+    account.permits.hurry()
+    assert await account.wait() == 30.0
+    assert account.clock.sleeps == []
+
+
+async def test_one_account_down_sends_its_deliveries_to_the_ladder_at_once() -> None:
+    account = Account(patience=39.0)
+    await account.call(WRONG_PASSWORD)
+    assert await account.wait() == 30.0
+    assert account.clock.sleeps == []
+    assert account.hindrances == [Hindrance(ACCOUNT, Obstacle.BREAKER, is_refused=True)]
 
 
 async def test_a_waiting_call_gets_the_place_that_becomes_free() -> None:

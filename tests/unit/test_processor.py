@@ -1,5 +1,6 @@
 """One delivery from the broker to its answer, on fakes of every port."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -184,7 +185,7 @@ async def test_the_dead_letter_goes_before_the_event(key: str) -> None:
 async def test_the_ladder_is_climbed_to_its_end_and_then_the_attempts_are_used_up() -> None:
     """The breaker opens on the way; its waits are not counted."""
     world = World()
-    world.providers.behaviours = [REFUSED_CONNECTION] * 100
+    world.providers.behaviours = [says(503)] * 100
     world.broker.ready.append(initiation())
     ends = await to_the_end(world)
     (event,) = world.broker.events
@@ -195,6 +196,19 @@ async def test_the_ladder_is_climbed_to_its_end_and_then_the_attempts_are_used_u
     assert {end.disposition for end in ends} == {Disposition.ACKNOWLEDGE}
     assert world.providers.applied.total() == 0
     assert "waiting" in {end.story.action.value for end in ends}
+
+
+async def test_an_account_nobody_reaches_keeps_its_messages_waiting_until_it_is_back() -> None:
+    """What opened the breaker is counted; probes that reach nobody, and waits, are not."""
+    world = World()
+    world.providers.behaviours = [REFUSED_CONNECTION] * 12
+    world.broker.ready.extend(initiation(f"key-{number}") for number in range(8))
+    await to_the_end(world)
+    assert {event["result"] for event in world.broker.events} == {True}
+    attempts = [event["attempts"] for event in world.broker.events]
+    assert Counter(attempts) == {1: 6, 2: 2}
+    assert set(world.providers.applied.values()) == {1}
+    assert world.broker.letters == []
 
 
 async def test_a_link_lost_twice_is_in_doubt_and_no_link_was_handed_out() -> None:

@@ -193,7 +193,8 @@ reason = "confirmed on the test account"
     assert link.live_companies["1"].url_callback == "https://back.example/cb/{reference}"
     assert dict(link.fields) == {"payment_lang": "fr"}
     assert dict(link.classes) == {Operation.GET_LINK_PAYMENT: OperationClass.KEYED}
-    assert link.limits == Limits(concurrent_calls=7, calls_per_second=2.5)
+    assert link.limits == Limits(concurrent_calls=7, calls_per_second=2.5, waiting_calls=5)
+    assert basket.limits == Limits(concurrent_calls=20, waiting_calls=5)
     assert (basket.cancellable, basket.max_amount, basket.classes) == (False, Cents(500), {})
 
 

@@ -13,6 +13,7 @@ from structlog.testing import LogCapture
 
 import worker
 from tests.fakes_clock import START, FakeClock
+from worker.breaker import BreakerChange, BreakerState
 from worker.calls import (
     Declined,
     Misconfigured,
@@ -34,7 +35,6 @@ from worker.messages import (
     Story,
 )
 from worker.model import Origin, Secret, Step
-from worker.permits import BreakerChange, BreakerState
 from worker.records import Kind, Standing, Status
 from worker.telemetry import CountedPublisher, LineWriter, Telemetry
 from worker.telemetry.redaction import ALLOWED

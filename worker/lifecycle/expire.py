@@ -47,7 +47,8 @@ def release_claim(
     """Give a claim back that sent nothing: the attempt is not counted.
 
     For a stop, a lease too short for another call, or a half-open probe that met a configuration
-    fault. Returns ``None`` and writes nothing when the claim is no longer this attempt's own.
+    fault or reached nobody. Returns ``None`` and writes nothing when the claim is no longer this
+    attempt's own.
     """
     record = view.record(operation_id)
     if record is None or record.state is not State.CALLING or record.token != token:

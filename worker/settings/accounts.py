@@ -88,8 +88,11 @@ class ClassOverride(Section):
 class LimitSettings(Section):
     """How hard an account may be called."""
 
-    concurrent_calls: Whole = Field(
-        default=50, gt=0, le=10000, description="Calls under way at the same time."
+    concurrent_calls: Whole | None = Field(
+        default=None,
+        gt=0,
+        le=10000,
+        description="Calls under way at once; none: an even share of `broker.concurrency`.",
     )
     calls_per_second: float = Field(
         default=0.0, ge=0, le=10000, description="New calls per second; 0: no limit."
@@ -121,8 +124,9 @@ class AccountSettings(Section):
         default_factory=LimitSettings, description="How hard the account may be called."
     )
 
-    def account(self, name: str) -> Account:
-        """Core value of this table."""
+    def account(self, name: str, share: Limits | None = None) -> Account:
+        """Core value of this table; ``share`` is what holds where no limit is set."""
+        share = share or Limits()
         return Account(
             name=name,
             provider=self.provider,
@@ -138,7 +142,8 @@ class AccountSettings(Section):
             cancellable=self.cancellable,
             max_amount=None if self.max_amount is None else Cents(self.max_amount),
             limits=Limits(
-                concurrent_calls=self.limits.concurrent_calls,
+                concurrent_calls=self.limits.concurrent_calls or share.concurrent_calls,
                 calls_per_second=self.limits.calls_per_second,
+                waiting_calls=share.waiting_calls,
             ),
         )

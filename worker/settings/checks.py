@@ -26,6 +26,7 @@ def findings_of(settings: Settings, today: date) -> Iterator[Finding]:
     yield from _routes(settings)
     for name, account in settings.accounts.items():
         yield from account_findings(name, account)
+    yield from _shares(settings)
     yield from _broker(settings)
 
 
@@ -216,6 +217,24 @@ def _routes(settings: Settings) -> Iterator[Finding]:
                 f"Several {kind} accounts exist: say with [[routes]] which one serves what.",
                 "CFG006",
                 (("accounts",),),
+            )
+
+
+def _shares(settings: Settings) -> Iterator[Finding]:
+    """One account that hangs must leave the others places to work with."""
+    if len(settings.accounts) <= 1:
+        return
+    places = min(settings.broker.concurrency, settings.broker.prefetch)
+    for name, account in settings.accounts.items():
+        calls = account.limits.concurrent_calls
+        if calls is not None and calls >= places:
+            yield Finding(
+                ("accounts", name, "limits", "concurrent_calls"),
+                "This account alone can hold every message the worker may handle at a time;"
+                " keep it well below broker.concurrency.",
+                "CFG004",
+                (("broker", "concurrency"), ("broker", "prefetch")),
+                is_warning=True,
             )
 
 

@@ -14,7 +14,7 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from worker.model import Environment, Origin, PaymentTarget, PaymentType, ProviderKind, Secret
-from worker.rules import BrokerAddress, RouteBook, Rules, Subscriber
+from worker.rules import BrokerAddress, RouteBook, Rules, Subscriber, fair_share
 from worker.settings.accounts import AccountSettings
 from worker.settings.layers import DELIMITER, PREFIX
 from worker.settings.sections import (
@@ -95,11 +95,13 @@ class Settings(BaseSettings):
 
     def route_book(self) -> RouteBook:
         """Every account and the routes to it."""
+        places = min(self.broker.concurrency, self.broker.prefetch)
+        share = fair_share(places, len(self.accounts))
         return RouteBook(
             environment=self.environment,
             routes=self.route_table(),
             accounts=MappingProxyType(
-                {name: account.account(name) for name, account in self.accounts.items()}
+                {name: account.account(name, share) for name, account in self.accounts.items()}
             ),
             force_live=None if self.force_live is None else self.force_live.leave(),
         )

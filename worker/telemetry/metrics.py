@@ -88,6 +88,36 @@ class Metrics:
             ("provider", "state"),
             registry=registry,
         )
+        self.breaker_state = Gauge(
+            "payment_worker_breaker_state",
+            "1 for the state the circuit breaker of an account is in.",
+            ("provider", "state"),
+            registry=registry,
+        )
+        self.calls_in_flight = Gauge(
+            "payment_worker_provider_calls_in_flight",
+            "Calls to an account under way.",
+            ("provider",),
+            registry=registry,
+        )
+        self.permits_waiting = Gauge(
+            "payment_worker_permits_waiting",
+            "Deliveries that wait for a free place at an account.",
+            ("provider",),
+            registry=registry,
+        )
+        self.permits_refused = Counter(
+            "payment_worker_permits_refused",
+            "Deliveries an account had no place for; they wait on the ladder, uncounted.",
+            ("provider", "reason"),
+            registry=registry,
+        )
+        self.permits_delayed = Counter(
+            "payment_worker_permits_delayed",
+            "Deliveries that had to wait for an account's place or for its rate.",
+            ("provider", "reason"),
+            registry=registry,
+        )
         self.published = Counter(
             "payment_worker_events_published",
             "Messages published, by type and by what the broker said.",

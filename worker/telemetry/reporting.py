@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
+from worker.breaker import BreakerChange, BreakerState
 from worker.calls import Declined, Misconfigured, NotApplied, NotSent, Succeeded, Try, Unknown
 from worker.codes import MEANINGS, Category, Code
 from worker.messages import (
@@ -17,7 +19,7 @@ from worker.messages import (
     Publication,
     Story,
 )
-from worker.permits import BreakerChange, BreakerState
+from worker.permits import AccountPermits, Hindrance
 from worker.ports import Clock, Publisher
 from worker.records import Standing, Status
 from worker.telemetry.logs import LineWriter
@@ -34,6 +36,7 @@ _OUTCOMES: Mapping[Status, str] = {
 }
 _QUIET = frozenset({Category.REQUEST, Category.DECLINED, Category.DUPLICATE})
 _NONE = "none"
+_CLOSED = BreakerState.CLOSED
 
 
 class Telemetry:
@@ -112,9 +115,10 @@ class Telemetry:
 
     def breaker_changed(self, change: BreakerChange) -> None:
         """An account's circuit breaker opened, probes or closed."""
-        is_closed = change.state is BreakerState.CLOSED
+        is_closed = change.state is _CLOSED
         self._metrics.breaker_open.labels(change.account).set(0 if is_closed else 1)
         self._metrics.breaker_changes.labels(change.account, change.state).inc()
+        self._set_state(change.account, change.state)
         say = self._log.info if is_closed else self._log.warning
         say(
             f"Breaker {change.state.replace('_', ' ')}",
@@ -126,6 +130,28 @@ class Telemetry:
                 "labels.seconds": change.pause,
             },
         )
+
+    def hindered(self, hindrance: Hindrance) -> None:
+        """A delivery had to wait for its account, or was refused; its own line says the rest."""
+        refused, delayed = self._metrics.permits_refused, self._metrics.permits_delayed
+        counter = refused if hindrance.is_refused else delayed
+        counter.labels(hindrance.account, hindrance.obstacle).inc()
+
+    def watch_accounts(self, permits: AccountPermits) -> None:
+        """Show from now on what every account is doing, as it is when somebody looks."""
+        for account, state in permits.states().items():
+            self._metrics.breaker_open.labels(account).set(0 if state is _CLOSED else 1)
+            self._metrics.calls_in_flight.labels(account).set_function(
+                partial(permits.calls, account)
+            )
+            self._metrics.permits_waiting.labels(account).set_function(
+                partial(permits.waiting, account)
+            )
+            self._set_state(account, state)
+
+    def _set_state(self, account: str, state: BreakerState) -> None:
+        for each in BreakerState:
+            self._metrics.breaker_state.labels(account, each).set(each is state)
 
     def connected(self, role: str) -> None:
         """A broker connection is open, for the first time or again."""
