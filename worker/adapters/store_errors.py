@@ -3,7 +3,14 @@
 from pathlib import Path
 from uuid import UUID
 
+Place = Path | str
+"""Where a ledger is: the path of a file, or the address of a database without its secrets."""
+
 _INIT = "payment-worker ledger init"
+
+
+def _fix(place: Place, *, file: str, database: str) -> str:
+    return file if isinstance(place, Path) else database
 
 
 class LedgerError(Exception):
@@ -15,43 +22,46 @@ class LedgerError(Exception):
 
 
 class LedgerMissingError(LedgerError):
-    """There is no file: creating one silently could mean losing the real one."""
+    """There is none: creating one silently could mean losing the real one."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Place) -> None:
+        what = _fix(place, file="path or mount its volume", database="address")
         super().__init__(
-            f"there is no ledger at {path}",
-            fix=f"correct the path or mount its volume; create a first ledger with `{_INIT}`",
+            f"there is no ledger at {place}",
+            fix=f"correct the {what}; create a first ledger with `{_INIT}`",
         )
 
 
 class LedgerUnrecognisedError(LedgerError):
-    """The file is something else, or damaged."""
+    """It is something else, or damaged."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, place: Place, what: str) -> None:
+        wrong = _fix(place, file="path", database="address")
         super().__init__(
-            f"{path} is not a payment-worker ledger: {what}",
-            fix="correct the path, or restore the ledger from its backup",
+            f"{place} is not a payment-worker ledger: {what}",
+            fix=f"correct the {wrong}, or restore the ledger from its backup",
         )
 
 
 class LedgerOutdatedError(LedgerError):
-    """The file's schema is older than this release."""
+    """Its schema is older than this release."""
 
-    def __init__(self, path: Path, *, found: int, needed: int) -> None:
+    def __init__(self, place: Place, *, found: int, needed: int) -> None:
+        what = _fix(place, file="the file", database="the database")
         super().__init__(
-            f"the ledger {path} has schema version {found}, this release needs {needed}",
-            fix=f"stop the workers, back the file up, then run `{_INIT}`, which upgrades it",
+            f"the ledger {place} has schema version {found}, this release needs {needed}",
+            fix=f"stop the workers, back {what} up, then run `{_INIT}`, which upgrades it",
         )
         self.found = found
         self.needed = needed
 
 
 class LedgerTooNewError(LedgerError):
-    """The file's schema is newer than this release: an older worker would misread it."""
+    """Its schema is newer than this release: an older worker would misread it."""
 
-    def __init__(self, path: Path, *, found: int, needed: int) -> None:
+    def __init__(self, place: Place, *, found: int, needed: int) -> None:
         super().__init__(
-            f"the ledger {path} has schema version {found}, this release knows {needed}",
+            f"the ledger {place} has schema version {found}, this release knows {needed}",
             fix="run the release that wrote it, or a later one",
         )
         self.found = found
@@ -71,41 +81,49 @@ class LedgerOwnerError(LedgerError):
 
 
 class LedgerReadOnlyError(LedgerError):
-    """The file or its directory cannot be written; SQLite needs both."""
+    """The file or its directory cannot be written (SQLite needs both), or the server is a copy."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__(
-            f"{path} cannot be written by this process",
-            fix="make it writable for the ledger's owner, or mount the volume writable",
+            f"{place} cannot be written by this process",
+            fix=_fix(
+                place,
+                file="make it writable for the ledger's owner, or mount the volume writable",
+                database="name the primary server, not a standby, and let the role write",
+            ),
         )
 
 
 class LedgerLockedError(LedgerError):
-    """Another program holds the file's lock for too long."""
+    """Another program holds its lock for too long."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, place: Place) -> None:
         super().__init__(
-            f"the ledger {path} is locked by another program",
+            f"the ledger {place} is locked by another program",
             fix="find what holds it open (a backup, a database browser) and end that",
         )
 
 
 class LedgerUnsafeError(LedgerError):
-    """The file cannot give the durability that money needs."""
+    """It cannot give the durability that money needs."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, place: Place, what: str) -> None:
         super().__init__(
-            f"the ledger {path} would not survive a power cut: {what}",
-            fix="put it on a local file system that supports write-ahead logging",
+            f"the ledger {place} would not survive a power cut: {what}",
+            fix=_fix(
+                place,
+                file="put it on a local file system that supports write-ahead logging",
+                database="switch that on in the server's configuration",
+            ),
         )
 
 
 class LedgerKeyMissingError(LedgerError):
-    """Links or e-mails in the file were sealed under keys that were not supplied."""
+    """Links or e-mails in it were sealed under keys that were not supplied."""
 
-    def __init__(self, path: Path, key_ids: tuple[str, ...]) -> None:
+    def __init__(self, place: Place, key_ids: tuple[str, ...]) -> None:
         super().__init__(
-            f"the ledger {path} was written with encryption keys that are not supplied: "
+            f"the ledger {place} was written with encryption keys that are not supplied: "
             f"{', '.join(key_ids)}",
             fix="add those keys after the first one in the secret file",
         )
@@ -113,12 +131,36 @@ class LedgerKeyMissingError(LedgerError):
 
 
 class LedgerUnusableError(LedgerError):
-    """SQLite reports something about the file that none of the others names."""
+    """The database reports something that none of the others names."""
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, place: Place, what: str) -> None:
         super().__init__(
-            f"the ledger {path} cannot be used: {what}",
-            fix="check the disk and the system log; restore the ledger if it is damaged",
+            f"the ledger {place} cannot be used: {what}",
+            fix=_fix(
+                place,
+                file="check the disk and the system log; restore the ledger if it is damaged",
+                database="check the server and its log; restore the ledger if it is damaged",
+            ),
+        )
+
+
+class LedgerUnreachableError(LedgerError):
+    """The server of the ledger does not answer, or takes nobody now: it may pass by itself."""
+
+    def __init__(self, place: Place, what: str) -> None:
+        super().__init__(
+            f"the ledger {place} cannot be reached: {what}",
+            fix="check that the server runs and that this host can reach it",
+        )
+
+
+class LedgerRefusedError(LedgerError):
+    """The server of the ledger does not let us in."""
+
+    def __init__(self, place: Place, what: str) -> None:
+        super().__init__(
+            f"the ledger {place} refuses this worker: {what}",
+            fix="correct the role, its password, its rights or the name of the database",
         )
 
 

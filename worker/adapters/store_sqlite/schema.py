@@ -4,8 +4,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from worker.adapters.encryption import Vault
@@ -17,33 +15,16 @@ from worker.adapters.store_errors import (
     LedgerUnrecognisedError,
     LedgerUnsafeError,
 )
+from worker.adapters.store_migrations import Initialisation, Migration, migrations_of
 from worker.adapters.store_sqlite.files import PRIVATE, check_files, connect, translated
 
 APPLICATION_ID = 0x50415957  # "PAYW": tells our files from other SQLite databases
 _SYNCHRONOUS_FULL = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """One step of the schema: the version it leads to, and its SQL."""
-
-    version: int
-    script: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Initialisation:
-    """What ``initialise`` did; ``before`` is ``None`` where it created the file."""
-
-    before: int | None
-    after: int
-
-
 def migrations() -> tuple[Migration, ...]:
-    """All steps in order; file ``0007_....sql`` leads to version 7."""
-    folder = resources.files("worker.adapters.store_sqlite") / "migrations"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".sql")), key=_name)
-    return tuple(Migration(int(file.name[:4]), file.read_text(encoding="utf-8")) for file in files)
+    """All steps of a SQLite ledger, in order."""
+    return migrations_of("worker.adapters.store_sqlite")
 
 
 def initialise(path: Path, *, busy_seconds: float = 5.0) -> Initialisation:
@@ -148,7 +129,3 @@ def _statements(script: str) -> Iterator[str]:
 def _number(connection: sqlite3.Connection, query: str) -> int:
     (number,) = connection.execute(query).fetchone()
     return int(number)
-
-
-def _name(file: resources.abc.Traversable) -> str:
-    return file.name
