@@ -1,4 +1,4 @@
-"""For every test: a limit on waiting, and one private broker for the whole run."""
+"""For every test: a limit on waiting; one private broker and one database server per run."""
 
 import asyncio
 import functools
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from tests.broker import Broker, private_broker
+from tests.postgres import PostgresServer, private_server
 
 _TEST_SECONDS = 60.0
 
@@ -36,3 +37,10 @@ def broker() -> Iterator[Broker]:
     """One private RabbitMQ node; tests keep apart by the prefixes of ``Broker.topology``."""
     with private_broker() as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One private PostgreSQL server; tests keep apart by databases of their own."""
+    with private_server() as server:
+        yield server

@@ -1,8 +1,9 @@
-"""What every store must do: one suite, run on the fake and on SQLite."""
+"""What every store must do: one suite, run on the fake, on SQLite and on PostgreSQL."""
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from tests import store_samples as some
 from tests.fakes_clock import START, FakeClock
 from tests.fakes_store import MemoryStore, MemoryTables
+from tests.postgres import PostgresServer
 from tests.store_samples import (
     decided_record,
     event_number,
@@ -31,6 +33,8 @@ from tests.store_samples import (
 )
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_postgres import PostgresStore
+from worker.adapters.store_postgres import initialise as initialise_postgres
 from worker.adapters.store_sqlite import SqliteStore, initialise
 from worker.model import Facts, RunMode
 from worker.ports import Store, StoreUnavailableError, View
@@ -49,6 +53,7 @@ from worker.records import (
     State,
     Tombstone,
 )
+from worker.rules import PostgresAddress
 
 Result = TypeVar("Result")
 KEY = generate_key()
@@ -77,7 +82,7 @@ class LedgerOnTrial(Protocol):
 
 
 class MemoryLedger:
-    def __init__(self, _folder: Path) -> None:
+    def __init__(self) -> None:
         self.clock = FakeClock()
         self._tables = MemoryTables()
         self._stores: list[MemoryStore] = []
@@ -110,14 +115,55 @@ class SqliteLedger:
             await store.close()
 
 
-LEDGERS: list[Callable[[Path], LedgerOnTrial]] = [MemoryLedger, SqliteLedger]
+class PostgresLedger:
+    def __init__(self, address: PostgresAddress) -> None:
+        self.clock = FakeClock()
+        self._address = address
+        self._stores: list[PostgresStore] = []
+
+    async def open(self) -> ObservableStore:
+        if not self._stores:
+            await initialise_postgres(self._address)
+        store = await PostgresStore.open(
+            self._address, vault=Vault([KEY]), clock=self.clock, flush_seconds=0.01
+        )
+        self._stores.append(store)
+        return store
+
+    async def close(self) -> None:
+        for store in self._stores:
+            await store.close()
 
 
-@pytest_asyncio.fixture(params=LEDGERS, ids=["memory", "sqlite"])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LedgerOnTrial]:
-    on_trial: LedgerOnTrial = request.param(tmp_path)
-    yield on_trial
-    await on_trial.close()
+@contextmanager
+def memory_ledger(_request: pytest.FixtureRequest) -> Iterator[LedgerOnTrial]:
+    yield MemoryLedger()
+
+
+@contextmanager
+def sqlite_ledger(_request: pytest.FixtureRequest) -> Iterator[LedgerOnTrial]:
+    with TemporaryDirectory() as folder:
+        yield SqliteLedger(Path(folder))
+
+
+@contextmanager
+def postgres_ledger(request: pytest.FixtureRequest) -> Iterator[LedgerOnTrial]:
+    server: PostgresServer = request.getfixturevalue("postgres")
+    with server.database() as address:
+        yield PostgresLedger(address)
+
+
+MakeLedger = Callable[[pytest.FixtureRequest], AbstractContextManager[LedgerOnTrial]]
+LEDGERS: list[MakeLedger] = [memory_ledger, sqlite_ledger, postgres_ledger]
+NAMES = ["memory", "sqlite", "postgres"]
+
+
+@pytest_asyncio.fixture(params=LEDGERS, ids=NAMES)
+async def ledger(request: pytest.FixtureRequest) -> AsyncIterator[LedgerOnTrial]:
+    make: MakeLedger = request.param
+    with make(request) as on_trial:
+        yield on_trial
+        await on_trial.close()
 
 
 @pytest_asyncio.fixture
@@ -692,7 +738,7 @@ async def test_what_was_queued_before_closing_is_written(ledger: LedgerOnTrial) 
         assert await again.find(number(n)) == (sample_record(n), None)
 
 
-@pytest.mark.parametrize("make", LEDGERS, ids=["memory", "sqlite"])
+@pytest.mark.parametrize("make", LEDGERS, ids=NAMES)
 @settings(max_examples=25, deadline=None)  # a ledger is created for each; a slow disk is no fault
 @given(
     records=st.lists(some.records, max_size=3, unique_by=lambda record: record.operation_id),
@@ -702,7 +748,9 @@ async def test_what_was_queued_before_closing_is_written(ledger: LedgerOnTrial) 
     tombstone=some.tombstones,
 )
 def test_every_field_survives_closing_and_opening(
-    make: Callable[[Path], LedgerOnTrial],
+    request: pytest.FixtureRequest,
+    make: MakeLedger,
+    *,
     records: list[Record],
     answers: list[Answer],
     attempts: list[AttemptEntry],
@@ -716,8 +764,7 @@ def test_every_field_survives_closing_and_opening(
     ]
     records = [*named, *records[len(named) :]]
 
-    async def scenario(folder: Path) -> None:
-        ledger = make(folder)
+    async def scenario(ledger: LedgerOnTrial) -> None:
         store = await ledger.open()
         await write(
             store,
@@ -742,8 +789,8 @@ def test_every_field_survives_closing_and_opening(
         assert seen == (tombstone if tombstone.until > ledger.clock.now() else None)
         await ledger.close()
 
-    with TemporaryDirectory() as folder:
-        asyncio.run(scenario(Path(folder)))
+    with make(request) as ledger:
+        asyncio.run(scenario(ledger))
 
 
 # --- the whole ---------------------------------------------------------------------------------

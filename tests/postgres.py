@@ -1,0 +1,144 @@
+"""A private PostgreSQL server for the tests, and plain means to look at it and to break it."""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import asyncpg
+
+from tests.broker import free_port
+from worker.model import Secret
+from worker.rules import PostgresAddress
+
+_SCRIPT = Path(__file__).parents[1] / "deploy" / "postgresql" / "private-server"
+_ROLE = "payment_worker"
+_PASSWORD = Secret("planted-database-password")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """One running server; each test takes a database of its own from it."""
+
+    directory: Path
+    port: int
+    _names: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
+
+    @property
+    def administrator(self) -> PostgresAddress:
+        """The server's administrator over its socket."""
+        return PostgresAddress(
+            host=str(self.directory / "socket"),
+            port=self.port,
+            database="postgres",
+            user="postgres",
+        )
+
+    def address(self, database: str) -> PostgresAddress:
+        """A database as a worker addresses it: TCP, a role without privileges, a password."""
+        return PostgresAddress(
+            host="127.0.0.1",
+            port=self.port,
+            database=database,
+            user=_ROLE,
+            password=_PASSWORD,
+        )
+
+    def new_database(self) -> PostgresAddress:
+        """An empty database that belongs to the worker's role."""
+        name = f"ledger_{next(self._names)}"
+        self.psql(f"CREATE DATABASE {name} OWNER {_ROLE}")
+        return self.address(name)
+
+    @contextmanager
+    def database(self) -> Iterator[PostgresAddress]:
+        """An empty database for as long as the block lasts."""
+        address = self.new_database()
+        try:
+            yield address
+        finally:
+            self.psql(f"DROP DATABASE {address.database} WITH (FORCE)")
+
+    def psql(self, statement: str, *, database: str = "postgres") -> str:
+        """What psql prints for a statement of the administrator, one line per row."""
+        return _run("psql", str(self.directory), "-qAt", "-d", database, "-c", statement)
+
+    async def ask(self, database: str, statement: str, *values: object) -> list[asyncpg.Record]:
+        """Rows as the administrator sees them."""
+        connection = await asyncpg.connect(
+            host=str(self.directory / "socket"), port=self.port, user="postgres", database=database
+        )
+        try:
+            return await connection.fetch(statement, *values)
+        finally:
+            await connection.close()
+
+    async def terminate_backends(self, database: str) -> int:
+        """Close every connection to a database from the server's side; returns how many."""
+        rows = await self.ask(
+            "postgres",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1",
+            database,
+        )
+        return len(rows)
+
+    def start(self, **settings: str) -> None:
+        """Start the server, with its data if it ran before."""
+        chosen = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+        _run("start", *chosen, str(self.directory), str(self.port))
+
+    def stop(self) -> None:
+        """Stop the server and keep its data; its clients are sent away (57P01)."""
+        _run("stop", str(self.directory))
+
+    def kill(self) -> None:
+        """Crash the server: SIGKILL to its first process, upon which the others end too."""
+        os.kill(self._process, signal.SIGKILL)
+        _run("stop", "--immediate", str(self.directory))
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to each of the server's processes: SIGSTOP freezes it."""
+        children = Path(f"/proc/{self._process}/task/{self._process}/children").read_text()
+        for process in (self._process, *map(int, children.split())):
+            os.kill(process, number)
+
+    @property
+    def _process(self) -> int:
+        return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+
+
+@contextmanager
+def private_server(**settings: str) -> Iterator[PostgresServer]:
+    """A server of its own for as long as the block lasts, with the worker's role."""
+    directory = Path(tempfile.mkdtemp(prefix="payment-worker-postgres-"))
+    server = PostgresServer(directory, free_port())
+    try:
+        server.start(**settings)
+        server.psql(f"CREATE ROLE {_ROLE} LOGIN PASSWORD '{_PASSWORD.reveal()}'")
+        yield server
+    finally:
+        _run("stop", "--immediate", str(directory))  # nobody needs its data any more
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(*arguments: str) -> str:
+    """Output goes to a file: a pipe would stay open as long as the server that inherited it."""
+    with tempfile.TemporaryFile() as output:
+        done = subprocess.run(  # noqa: S603 (our own script, arguments made here)
+            [_SCRIPT, *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+            timeout=150,
+        )
+        output.seek(0)
+        said = output.read().decode(errors="replace")
+        if done.returncode:
+            raise RuntimeError(said)
+        return said

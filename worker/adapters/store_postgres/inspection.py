@@ -1,0 +1,112 @@
+"""What an operator's commands read of the ledger as a whole: its books and what stands out.
+
+The books look at every row: a report is asked for once a day, and an index for it would be paid
+for with every payment.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from worker.adapters.encryption import Vault
+from worker.adapters.store_postgres import statements as sql
+from worker.adapters.store_postgres.reader import BEFORE_ALL, Reader
+from worker.adapters.store_postgres.sessions import Connection
+from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
+from worker.adapters.store_rows.books import read_book_line
+from worker.adapters.store_rows.history import RESTORATION_COLUMNS, read_restoration
+from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
+from worker.adapters.store_rows.values import to_micros
+from worker.codes import Code
+from worker.records import Answer, Books, Record, Restoration
+
+# Put together from our own column names only; values are always bound. Each half of the union
+# stays within the small index of its own state.
+_OPEN_COLUMNS = sql.columns(RECORD_COLUMNS)
+_OPEN = (
+    f"SELECT {_OPEN_COLUMNS} FROM operations"  # noqa: S608
+    " WHERE state = 'calling' AND updated_at < $1 AND operation_id > $2"
+    f" UNION ALL SELECT {_OPEN_COLUMNS} FROM operations"
+    " WHERE state = 'retry_wait' AND updated_at < $1 AND operation_id > $2"
+    " ORDER BY operation_id LIMIT $3"
+)
+_UNPUBLISHED = (
+    f"SELECT {sql.columns(ANSWER_COLUMNS)} FROM answers"  # noqa: S608
+    " WHERE event_confirmed = 0 AND occurred_at < $1 AND (occurred_at, event_id) > ($2, $3)"
+    " ORDER BY occurred_at, event_id LIMIT $4"
+)
+_OPERATION_OF = "SELECT operation_id FROM answers WHERE event_id = $1"
+_RECEIVED = "SELECT count(*) FROM operations WHERE first_seen >= $1 AND first_seen < $2"
+# Absent comes first and the order is that of the bytes, as in every other store.
+_LINES = (
+    "SELECT kind, state, account, payment_run_mode, count(*), coalesce(sum(amount), 0)"
+    " FROM operations WHERE first_seen >= $1 AND first_seen < $2"
+    " GROUP BY kind, state, account, payment_run_mode"
+    ' ORDER BY kind COLLATE "C", state COLLATE "C", account COLLATE "C" NULLS FIRST,'
+    ' payment_run_mode COLLATE "C" NULLS FIRST'
+)
+_LETTERS = (
+    "SELECT answers.letter_code, count(*) FROM answers"
+    " JOIN operations ON operations.operation_id = answers.operation_id"
+    " AND operations.event_id = answers.event_id"
+    " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
+    " AND operations.first_seen >= $1 AND operations.first_seen < $2"
+    ' GROUP BY answers.letter_code ORDER BY answers.letter_code COLLATE "C"'
+)
+_RESTORATION = (
+    f"SELECT {sql.columns(RESTORATION_COLUMNS)} FROM restorations"  # noqa: S608
+    " ORDER BY entry DESC LIMIT 1"
+)
+
+
+async def open_operations(
+    reader: Reader, vault: Vault, *, untouched_since: datetime, after: UUID | None, limit: int
+) -> Sequence[Record]:
+    """See ``ports.Store.open_operations``."""
+    start = b"" if after is None else after.bytes
+    rows = await reader.rows(_OPEN, to_micros(untouched_since), start, limit)
+    return [read_record(row, vault) for row in rows]
+
+
+async def unpublished(
+    reader: Reader,
+    vault: Vault,
+    *,
+    decided_before: datetime,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[Answer]:
+    """See ``ports.Store.unpublished``."""
+    start = BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
+    rows = await reader.rows(_UNPUBLISHED, to_micros(decided_before), *start, limit)
+    return [read_answer(row, vault) for row in rows]
+
+
+async def operation_of(reader: Reader, event_id: UUID) -> UUID | None:
+    """See ``ports.Store.operation_of``."""
+    rows = await reader.rows(_OPERATION_OF, event_id.bytes)
+    return UUID(bytes=rows[0][0]) if rows else None
+
+
+async def books(reader: Reader, *, since: datetime, until: datetime) -> Books:
+    """See ``ports.Store.books``."""
+    period = (to_micros(since), to_micros(until))
+
+    async def look(connection: Connection) -> Books:
+        return Books(
+            received=await connection.fetchval(_RECEIVED, *period),
+            lines=tuple(
+                read_book_line(tuple(row)) for row in await connection.fetch(_LINES, *period)
+            ),
+            letters={
+                Code(code): count for code, count in await connection.fetch(_LETTERS, *period)
+            },
+        )
+
+    return await reader.read(look)
+
+
+async def restoration(reader: Reader) -> Restoration | None:
+    """See ``ports.Store.restoration``."""
+    rows = await reader.rows(_RESTORATION)
+    return read_restoration(rows[0]) if rows else None

@@ -1,0 +1,268 @@
+"""The rows of one batch: what was loaded, with what its works have written on top.
+
+Later works see what earlier ones wrote. A change is taken over completely or, where one of its
+rows cannot be, not at all; the database is written to only when every work has been heard.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from worker.adapters.encryption import Vault
+from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
+from worker.adapters.store_rows.history import (
+    ATTEMPT_COLUMNS,
+    attempt_row,
+    audit_row,
+    restoration_row,
+)
+from worker.adapters.store_rows.records import (
+    RECORD_COLUMNS,
+    read_record,
+    read_tombstone,
+    record_row,
+    tombstone_row,
+)
+from worker.adapters.store_rows.values import Row, Scalar, to_micros
+from worker.model import Fingerprint
+from worker.records import Answer, Change, Needs, Record, Tombstone
+
+Result = TypeVar("Result")
+Values = tuple[Scalar, ...]
+
+_VERSION = RECORD_COLUMNS.index("version")
+_EVENT_OF_RECORD = RECORD_COLUMNS.index("event_id")
+_MARKS = tuple(
+    ANSWER_COLUMNS.index(name) for name in ("event_confirmed", "letter_confirmed", "resends")
+)
+_RECORD_SECRETS = (RECORD_COLUMNS.index("link"), RECORD_COLUMNS.index("email"))
+_ANSWER_SECRETS = (ANSWER_COLUMNS.index("link"),)
+_ATTEMPT_SECRETS = (ATTEMPT_COLUMNS.index("links"),)
+
+
+@dataclass(slots=True)
+class Writes:
+    """What the batch will write, one row per key; history in the order it happened.
+
+    ``records`` holds the version found in the database beside each row, 0 for a new one.
+    """
+
+    records: dict[UUID, tuple[Values, int]] = field(default_factory=dict)
+    answers: dict[UUID, Values] = field(default_factory=dict)
+    attempts: list[Values] = field(default_factory=list)
+    owners: dict[Fingerprint, UUID] = field(default_factory=dict)
+    tombstones: dict[UUID, Values] = field(default_factory=dict)
+    purge_until: int | None = None
+    audit: list[Values] = field(default_factory=list)
+    restorations: list[Values] = field(default_factory=list)
+    sealed: bool = False
+
+
+class Overlay:
+    """All reads and writes of one batch, by id."""
+
+    def __init__(self, vault: Vault) -> None:
+        self.writes = Writes()
+        self._vault = vault
+        self._versions: dict[UUID, int] = {}
+        self._record_rows: dict[UUID, Row] = {}
+        self._records: dict[UUID, Record] = {}
+        self._answer_rows: dict[UUID, Row] = {}
+        self._answers: dict[UUID, Answer] = {}
+        self._events: set[UUID] = set()
+        self._owners: dict[Fingerprint, UUID] = {}
+        self._tombstones: dict[UUID, Tombstone] = {}
+
+    # --- what was loaded -----------------------------------------------------------------------
+
+    def unloaded(self, ids: Iterable[UUID]) -> set[UUID]:
+        """Those of the ids that nobody has looked up yet."""
+        return {each for each in ids if each not in self._versions}
+
+    def load_operations(self, ids: Iterable[UUID], rows: Iterable[Row]) -> None:
+        """Take rows of ``statements.OPERATIONS``; an id without a row is an absent operation."""
+        self._versions.update(dict.fromkeys(ids, 0))
+        for row in rows:
+            record_part, answer_part = row[: len(RECORD_COLUMNS)], row[len(RECORD_COLUMNS) :]
+            operation_id = UUID(bytes=record_part[0])
+            self._versions[operation_id] = record_part[_VERSION]
+            self._record_rows[operation_id] = record_part
+            if (event_id := record_part[_EVENT_OF_RECORD]) is not None:
+                self._load_answer(UUID(bytes=event_id), answer_part)
+
+    def load_answers(self, events: Iterable[UUID], rows: Iterable[Row]) -> None:
+        """Take rows of ``statements.ANSWERS``."""
+        self._events.update(events)
+        for row in rows:
+            self._load_answer(UUID(bytes=row[0]), row)
+
+    def load_owners(self, rows: Iterable[Row]) -> None:
+        """Take rows of ``statements.OWNERS``; their operations are loaded like all others."""
+        for fingerprint, operation_id in rows:
+            self._owners[Fingerprint(fingerprint)] = UUID(bytes=operation_id)
+
+    def load_tombstones(self, rows: Iterable[Row]) -> None:
+        """Take rows of ``statements.TOMBSTONES``, expired ones included."""
+        for row in rows:
+            tombstone = read_tombstone(row)
+            self._tombstones[tombstone.payment_id] = tombstone
+
+    def _load_answer(self, event_id: UUID, row: Row) -> None:
+        self._events.add(event_id)
+        if row[0] is not None:  # a record may name an event that is not there
+            self._answer_rows[event_id] = row
+
+    # --- what a work sees ----------------------------------------------------------------------
+
+    def record(self, operation_id: UUID) -> Record | None:
+        """The record as it stands; opened only when somebody asks for it."""
+        if operation_id not in self._records and operation_id in self._record_rows:
+            row = self._record_rows[operation_id]
+            self._records[operation_id] = read_record(row, self._vault)
+        return self._records.get(operation_id)
+
+    def answer(self, operation_id: UUID) -> Answer | None:
+        """The answer that the record names as it stands."""
+        record = self.record(operation_id)
+        if record is None or record.event_id is None:
+            return None
+        if record.event_id not in self._answers and record.event_id in self._answer_rows:
+            row = self._answer_rows[record.event_id]
+            self._answers[record.event_id] = read_answer(row, self._vault)
+        return self._answers.get(record.event_id)
+
+    def owner(self, fingerprint: Fingerprint) -> Record | None:
+        """The operation that owns a fingerprint."""
+        operation_id = self._owners.get(fingerprint)
+        return None if operation_id is None else self.record(operation_id)
+
+    def tombstone(self, payment_id: UUID, now: datetime) -> Tombstone | None:
+        """The tombstone of a payment that never came, until it expires."""
+        found = self._tombstones.get(payment_id)
+        return found if found is not None and found.until > now else None
+
+    # --- what a work writes --------------------------------------------------------------------
+
+    def missing(self, change: Change[Result]) -> tuple[set[UUID], set[UUID]]:
+        """Operations and events that must be loaded before the change can be taken over."""
+        touched = {record.operation_id for record in change.records}
+        if change.owner is not None:
+            touched.add(change.owner[1])
+        written = {answer.event.event_id for answer in change.answers}
+        named = {record.event_id for record in change.records if record.event_id is not None}
+        return self.unloaded(touched), named - written - self._events
+
+    def take(self, change: Change[Result], now: datetime) -> None:
+        """Take a change over, all or nothing.
+
+        Raises ``ConcurrentUpdateError`` where a record is not at the version before, and whatever
+        a value raises that cannot be stored.
+        """
+        versions: dict[UUID, int] = {}
+        for record in change.records:
+            before = versions.get(record.operation_id, self._versions[record.operation_id])
+            if before != record.version - 1:
+                raise ConcurrentUpdateError(record.operation_id, record.version)
+            versions[record.operation_id] = record.version
+        answers = [self._merged(answer) for answer in change.answers]
+        record_rows = [record_row(record, self._vault) for record in change.records]
+        answer_rows = [answer_row(answer, self._vault) for answer in answers]
+        attempt_rows = [attempt_row(attempt, self._vault) for attempt in change.attempts]
+        tombstone_rows = [tombstone_row(tombstone) for tombstone in change.tombstones]
+        audit_rows = [audit_row(entry) for entry in change.audit]
+        restoration = change.restoration
+        restoration_rows = [] if restoration is None else [restoration_row(restoration)]
+        purge_until = to_micros(now)
+        # Nothing below raises.
+        for record, row in zip(change.records, record_rows, strict=True):
+            self._write_record(record, row)
+        for answer, row in zip(answers, answer_rows, strict=True):
+            self._events.add(answer.event.event_id)
+            self._answers[answer.event.event_id] = answer
+            self.writes.answers[answer.event.event_id] = row
+        self.writes.attempts += attempt_rows
+        if change.owner is not None:
+            fingerprint, operation_id = change.owner
+            self._owners[fingerprint] = operation_id
+            self.writes.owners[fingerprint] = operation_id
+        for tombstone, row in zip(change.tombstones, tombstone_rows, strict=True):
+            self._tombstones[tombstone.payment_id] = tombstone
+            self.writes.tombstones[tombstone.payment_id] = row
+            self.writes.purge_until = max(self.writes.purge_until or purge_until, purge_until)
+        self.writes.audit += audit_rows
+        self.writes.restorations += restoration_rows
+        self.writes.sealed = (
+            self.writes.sealed
+            or _have_secrets(record_rows, _RECORD_SECRETS)
+            or _have_secrets(answer_rows, _ANSWER_SECRETS)
+            or _have_secrets(attempt_rows, _ATTEMPT_SECRETS)
+        )
+
+    def _write_record(self, record: Record, row: Values) -> None:
+        key = record.operation_id
+        _, base = self.writes.records.get(key, (row, self._versions[key]))
+        self.writes.records[key] = (row, base)
+        self._versions[key] = record.version
+        self._records[key] = record
+
+    def _merged(self, answer: Answer) -> Answer:
+        """What the broker confirmed once stays confirmed, until it is to be sent again."""
+        event_id = answer.event.event_id
+        if (before := self._answers.get(event_id)) is not None:
+            event, letter, resends = (
+                before.event_confirmed,
+                before.letter_confirmed,
+                before.resends,
+            )
+        elif (row := self._answer_rows.get(event_id)) is not None:
+            event, letter, resends = (row[place] for place in _MARKS)
+        else:
+            return answer
+        is_resent = answer.resends > resends
+        return replace(
+            answer,
+            event_confirmed=answer.event_confirmed or (bool(event) and not is_resent),
+            letter_confirmed=answer.letter_confirmed or bool(letter),
+            resends=max(answer.resends, resends),
+        )
+
+
+class PostgresView:
+    """Implements ``ports.View`` for one work of the batch."""
+
+    def __init__(self, overlay: Overlay, *, needs: Needs, now: datetime) -> None:
+        self._overlay = overlay
+        self._needs = needs
+        self._now = now
+        self._owner_id: UUID | None = None
+
+    def record(self, operation_id: UUID) -> Record | None:
+        self._check(operation_id)
+        return self._overlay.record(operation_id)
+
+    def answer(self, operation_id: UUID) -> Answer | None:
+        self._check(operation_id)
+        return self._overlay.answer(operation_id)
+
+    def owner(self, fingerprint: Fingerprint) -> Record | None:
+        if fingerprint != self._needs.fingerprint:
+            raise UndeclaredReadError(None)
+        record = self._overlay.owner(fingerprint)
+        self._owner_id = None if record is None else record.operation_id
+        return record
+
+    def tombstone(self, payment_id: UUID) -> Tombstone | None:
+        self._check(payment_id)
+        return self._overlay.tombstone(payment_id, self._now)
+
+    def _check(self, operation_id: UUID) -> None:
+        """The owner of a declared fingerprint counts as declared: nobody knows its id before."""
+        if operation_id not in self._needs.operations and operation_id != self._owner_id:
+            raise UndeclaredReadError(operation_id)
+
+
+def _have_secrets(rows: Iterable[Values], places: tuple[int, ...]) -> bool:
+    return any(row[place] is not None for row in rows for place in places)

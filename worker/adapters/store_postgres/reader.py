@@ -1,0 +1,170 @@
+"""Reads beside the writer, on a connection of their own.
+
+Each method is one question; several statements that must see one moment share a read-only
+transaction. A caller who is cancelled costs the connection, never a transaction left open.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
+
+from worker.adapters.encryption import Vault
+from worker.adapters.store_errors import LedgerError
+from worker.adapters.store_postgres import statements as sql
+from worker.adapters.store_postgres.faults import Meaning, meaning_of, unavailable
+from worker.adapters.store_postgres.sessions import Connection, Session, cut_after
+from worker.adapters.store_rows.answers import read_answer, read_letter_entry
+from worker.adapters.store_rows.history import (
+    ATTEMPT_COLUMNS,
+    AUDIT_COLUMNS,
+    read_attempt,
+    read_audit,
+)
+from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
+from worker.adapters.store_rows.values import FACT_COLUMNS, Row, time_or_none, to_micros
+from worker.records import Answer, AttemptEntry, AuditEntry, LetterEntry, Record, Standing
+
+Result = TypeVar("Result")
+
+READ_SECONDS = 10.0
+BEFORE_ALL = (-(2**63), b"")
+_DOUBTS = (
+    "SELECT account, count(*), min(decided_at) FROM operations"
+    " WHERE state = 'in_doubt' GROUP BY account"
+)
+_UNPUBLISHED = "SELECT min(occurred_at) FROM answers WHERE event_confirmed = 0"
+# Put together from our own column names only; values are always bound.
+_EXPIRED = (
+    "SELECT operation_id FROM operations WHERE state = 'calling' AND lease_until < $1"
+    " ORDER BY lease_until, operation_id LIMIT $2"
+)
+_OVERDUE = (
+    "SELECT operation_id FROM operations WHERE state = 'retry_wait' AND next_attempt_at < $1"
+    " ORDER BY next_attempt_at, operation_id LIMIT $2"
+)
+_LETTERS = (
+    "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"  # noqa: S608
+    " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
+    f" answers.letter_confirmed, {sql.columns(FACT_COLUMNS, 'operations')}"
+    " FROM answers JOIN operations ON operations.operation_id = answers.operation_id"
+    " AND operations.event_id = answers.event_id"
+    " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
+    " AND (answers.letter_failed_at, answers.operation_id) > ($1, $2)"
+    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT $3"
+)
+_ATTEMPTS = (
+    f"SELECT {sql.columns(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608
+    " WHERE operation_id = $1 ORDER BY position"
+)
+_AUDIT = (
+    f"SELECT {sql.columns(AUDIT_COLUMNS)} FROM audit"  # noqa: S608
+    " WHERE operation_id IS NOT DISTINCT FROM $1 ORDER BY entry"
+)
+
+
+class Reader:
+    """Every method raises ``StoreUnavailableError`` when the server cannot be asked."""
+
+    def __init__(self, session: Session, vault: Vault) -> None:
+        self._session = session
+        self._vault = vault
+        self._turn = asyncio.Lock()
+
+    async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
+        rows = await self.rows(sql.OPERATIONS, [operation_id.bytes])
+        if not rows:
+            return None
+        (row,) = rows
+        record, answer = row[: len(RECORD_COLUMNS)], row[len(RECORD_COLUMNS) :]
+        return read_record(record, self._vault), (
+            None if answer[0] is None else read_answer(answer, self._vault)
+        )
+
+    async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
+        rows = await self.rows(_EXPIRED, to_micros(expired_before), limit)
+        return [UUID(bytes=raw) for (raw,) in rows]
+
+    async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
+        rows = await self.rows(_OVERDUE, to_micros(due_before), limit)
+        return [UUID(bytes=raw) for (raw,) in rows]
+
+    async def standing(self) -> Standing:
+        async def look(connection: Connection) -> Standing:
+            rows = await connection.fetch(_DOUBTS)
+            unpublished = await connection.fetchval(_UNPUBLISHED)
+            return Standing(
+                doubts={account or "none": count for account, count, _ in rows},
+                oldest_doubt=time_or_none(min((oldest for *_, oldest in rows), default=None)),
+                oldest_unpublished=time_or_none(unpublished),
+            )
+
+        return await self.read(look)
+
+    async def letters(
+        self, *, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[LetterEntry]:
+        start = BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
+        return [read_letter_entry(row) for row in await self.rows(_LETTERS, *start, limit)]
+
+    async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
+        rows = await self.rows(_ATTEMPTS, operation_id.bytes)
+        return [read_attempt(row, self._vault) for row in rows]
+
+    async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
+        key = None if operation_id is None else operation_id.bytes
+        return [read_audit(row) for row in await self.rows(_AUDIT, key)]
+
+    async def is_writable(self) -> bool:
+        """Whether the server takes writes at all, or is a copy."""
+        ((read_only,),) = await self.rows("SELECT pg_is_in_recovery()")
+        return not read_only
+
+    async def rows(self, statement: str, *values: object) -> list[Row]:
+        """The rows of one statement."""
+
+        async def look(connection: Connection) -> list[Row]:
+            return [tuple(row) for row in await connection.fetch(statement, *values)]
+
+        return await self._ask(look)
+
+    async def read(self, look: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Several statements that see one moment."""
+
+        async def look_at_once(connection: Connection) -> Result:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                return await look(connection)
+
+        return await self._ask(look_at_once)
+
+    async def close(self) -> None:
+        """Finish what is being read and part from the server."""
+        async with self._turn:
+            await self._session.close()
+
+    async def _ask(self, look: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Ask once more on a new connection where the old one turned out to be lost."""
+        async with self._turn:
+            for is_last in (False, True):
+                try:
+                    connection = await self._session.connection()
+                    with cut_after(connection, READ_SECONDS):
+                        return await look(connection)
+                except LedgerError as error:
+                    raise unavailable(error) from error
+                except Exception as error:
+                    self._session.drop()
+                    match meaning_of(error):
+                        case Meaning.OWN:
+                            raise
+                        case Meaning.AWAY:
+                            raise unavailable(error) from error
+                        case Meaning.LOST | Meaning.AGAIN if is_last:
+                            raise unavailable(error) from error
+                        case _:
+                            continue
+                except BaseException:
+                    self._session.drop()
+                    raise
+        raise AssertionError

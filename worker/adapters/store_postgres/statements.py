@@ -1,0 +1,159 @@
+"""The SQL of the batches: every statement takes all rows of a batch as one array per column."""
+
+from worker.adapters.store_rows.answers import ANSWER_COLUMNS
+from worker.adapters.store_rows.history import (
+    ATTEMPT_COLUMNS,
+    AUDIT_COLUMNS,
+    RESTORATION_COLUMNS,
+)
+from worker.adapters.store_rows.records import RECORD_COLUMNS, TOMBSTONE_COLUMNS
+
+OWNER_COLUMNS = ("fingerprint", "operation_id")
+KEY_COLUMNS = ("key_id", "first_used_at")
+
+_IDS = frozenset({"operation_id", "payment_id", "event_id", "duplicate_of", "token"})
+_NUMBERS = frozenset(
+    {
+        "amount",
+        "at",
+        "attempts",
+        "base",
+        "cleared_attempts",
+        "created_at",
+        "decided_at",
+        "ended_at",
+        "event_confirmed",
+        "first_seen",
+        "first_used_at",
+        "known_until",
+        "lease_until",
+        "letter_confirmed",
+        "letter_failed_at",
+        "link_published",
+        "live",
+        "next_attempt_at",
+        "not_after",
+        "number",
+        "occurred_at",
+        "opened_attempts",
+        "peak_attempts",
+        "resends",
+        "restored_at",
+        "sequence",
+        "unknown_attempts",
+        "until",
+        "updated_at",
+        "version",
+        "waits",
+    }
+)
+
+
+def columns(names: tuple[str, ...], table: str = "") -> str:
+    """A list of columns for a statement."""
+    prefix = f"{table}." if table else ""
+    return ", ".join(f"{prefix}{name}" for name in names)
+
+
+def _arrays(names: tuple[str, ...]) -> str:
+    """The arrays of a batch as rows; a column's type follows from its name in every table."""
+    return ", ".join(f"${place}::{_type(name)}[]" for place, name in enumerate(names, start=1))
+
+
+def _type(name: str) -> str:
+    if name in _IDS:
+        return "bytea"
+    return "bigint" if name in _NUMBERS else "text"
+
+
+def _insert(table: str, names: tuple[str, ...]) -> str:
+    """In the order given: history is numbered by it."""
+    return (
+        f"INSERT INTO {table} ({columns(names)}) SELECT {columns(names)}"  # noqa: S608 (own names)
+        f" FROM unnest({_arrays(names)}) WITH ORDINALITY AS given ({columns(names)}, place)"
+        " ORDER BY place"
+    )
+
+
+# The statements are put together from our own column names only; values are always bound.
+LOCK = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
+OWNERS = (
+    "SELECT fingerprints.fingerprint, operations.operation_id FROM fingerprints"
+    " JOIN operations ON operations.operation_id = fingerprints.operation_id"
+    " WHERE fingerprints.fingerprint = ANY($1::text[])"
+    " ORDER BY operations.operation_id FOR SHARE OF operations"
+)
+OPERATIONS = (
+    f"SELECT {columns(RECORD_COLUMNS, 'operations')}, {columns(ANSWER_COLUMNS, 'answers')}"  # noqa: S608
+    " FROM operations LEFT JOIN answers ON answers.event_id = operations.event_id"
+    " WHERE operations.operation_id = ANY($1::bytea[])"
+)
+ANSWERS = f"SELECT {columns(ANSWER_COLUMNS)} FROM answers WHERE event_id = ANY($1::bytea[])"  # noqa: S608
+TOMBSTONES = (
+    f"SELECT {columns(TOMBSTONE_COLUMNS)} FROM tombstones WHERE payment_id = ANY($1::bytea[])"  # noqa: S608
+)
+
+INSERT_RECORDS = _insert("operations", RECORD_COLUMNS)
+_REPLACED = RECORD_COLUMNS[1:]  # the key itself stays
+_WITH_BASE = (*RECORD_COLUMNS, "base")
+UPDATE_RECORDS = (
+    f"UPDATE operations SET {', '.join(f'{name} = given.{name}' for name in _REPLACED)}"  # noqa: S608
+    f" FROM unnest({_arrays(_WITH_BASE)}) AS given ({columns(_WITH_BASE)})"
+    " WHERE operations.operation_id = given.operation_id AND operations.version = given.base"
+    " RETURNING operations.operation_id"
+)
+_MARKS = ("event_confirmed", "letter_confirmed", "resends")
+_REWRITTEN = tuple(name for name in ANSWER_COLUMNS[1:] if name not in _MARKS)
+UPSERT_ANSWERS = (
+    _insert("answers", ANSWER_COLUMNS)
+    + " ON CONFLICT (event_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _REWRITTEN)
+    # An event to be sent again is unconfirmed again; otherwise a mark never goes back.
+    + ", event_confirmed = CASE WHEN excluded.resends > answers.resends"
+    " THEN excluded.event_confirmed"
+    " ELSE greatest(answers.event_confirmed, excluded.event_confirmed) END"
+    ", letter_confirmed = greatest(answers.letter_confirmed, excluded.letter_confirmed)"
+    ", resends = greatest(answers.resends, excluded.resends)"
+)
+INSERT_ATTEMPTS = _insert("attempts", ATTEMPT_COLUMNS)
+INSERT_AUDIT = _insert("audit", AUDIT_COLUMNS)
+INSERT_RESTORATIONS = _insert("restorations", RESTORATION_COLUMNS)
+UPSERT_OWNERS = (
+    _insert("fingerprints", OWNER_COLUMNS)
+    + " ON CONFLICT (fingerprint) DO UPDATE SET operation_id = excluded.operation_id"
+)
+# What another worker is just purging needs no second broom.
+PURGE_TOMBSTONES = (
+    "DELETE FROM tombstones WHERE payment_id IN ("
+    "SELECT payment_id FROM tombstones WHERE until <= $1 FOR UPDATE SKIP LOCKED)"
+)
+UPSERT_TOMBSTONES = (
+    _insert("tombstones", TOMBSTONE_COLUMNS)
+    + " ON CONFLICT (payment_id) DO UPDATE SET origin = excluded.origin, until = excluded.until"
+)
+NOTE_KEY = _insert("encryption_keys", KEY_COLUMNS) + " ON CONFLICT (key_id) DO NOTHING"
+# One row at a time, pipelined: two sendings of one event may be marked in the same batch.
+MARK = (
+    "UPDATE answers SET letter_confirmed = greatest(letter_confirmed, $3), event_confirmed ="
+    " CASE WHEN resends = $4 THEN greatest(event_confirmed, $2) ELSE event_confirmed END"
+    " WHERE event_id = $1"
+)
+TAKE = (
+    "UPDATE answers SET taken_at = $1 WHERE event_id IN ("  # noqa: S608
+    "SELECT event_id FROM answers WHERE event_confirmed = 0 AND occurred_at < $2"
+    " AND (taken_at IS NULL OR taken_at < $2) ORDER BY occurred_at, event_id LIMIT $3"
+    f" FOR UPDATE SKIP LOCKED) RETURNING {columns(ANSWER_COLUMNS)}"
+)
+
+# By the server's clock alone: one worker's wrong clock must not make another one forgotten.
+REGISTER = "INSERT INTO writers (batch) VALUES (0) RETURNING writer"
+DEREGISTER = "DELETE FROM writers WHERE writer = $1"
+FORGET_WRITERS = (
+    "DELETE FROM writers WHERE writer IN ("
+    "SELECT writer FROM writers WHERE seen_at < now() - interval '30 days' FOR UPDATE SKIP LOCKED)"
+)
+ENTER = (
+    "UPDATE writers SET batch = $2, seen_at = now()"
+    " WHERE writer = $1 AND batch < $2 RETURNING batch"
+)
+LAST_BATCH = "SELECT batch FROM writers WHERE writer = $1"

@@ -1,0 +1,200 @@
+"""The PostgreSQL ledger: implements ``ports.Store`` for the workers of many hosts."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Self, TypeVar
+from uuid import UUID
+
+from worker.adapters.encryption import Vault
+from worker.adapters.store_postgres import inspection
+from worker.adapters.store_postgres.faults import translated
+from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
+from worker.adapters.store_postgres.reader import Reader
+from worker.adapters.store_postgres.schema import check
+from worker.adapters.store_postgres.sessions import Connection, Session, connect, place_of
+from worker.adapters.store_postgres.writer import Writer
+from worker.adapters.store_rows.values import to_micros
+from worker.ports import Clock, View
+from worker.records import (
+    Answer,
+    AttemptEntry,
+    AuditEntry,
+    Books,
+    Change,
+    LetterEntry,
+    Needs,
+    Record,
+    Restoration,
+    Standing,
+)
+from worker.rules import PostgresAddress
+
+Result = TypeVar("Result")
+
+LOOK_AGAIN = 10.0
+"""Seconds for which one look at the server's state counts."""
+
+
+class PostgresStore:
+    """Group commit on one connection, reads on another; each comes back by itself when lost.
+
+    ``commits`` counts commits. ``failed`` is never set by the server: whether its disk can be
+    trusted is its own affair, it ends itself after a failed sync, and what it did is asked anew.
+    """
+
+    def __init__(self, *, writer: Writer, reader: Reader, vault: Vault, clock: Clock) -> None:
+        """Use ``open``."""
+        self._writer = writer
+        self._reader = reader
+        self._vault = vault
+        self._clock = clock
+        self._closing: asyncio.Task[None] | None = None
+        self._looked_at: float | None = None
+        self._has_room = False
+
+    @classmethod
+    async def open(
+        cls, address: PostgresAddress, *, vault: Vault, clock: Clock, flush_seconds: float = 1.0
+    ) -> Self:
+        """Open an initialised ledger in the running loop; raises ``LedgerError``.
+
+        One try only, at most a few seconds; ``LedgerUnreachableError`` may pass by itself.
+        """
+        known: UUID | None = None
+
+        async def open_connection() -> Connection:
+            nonlocal known
+            connection = await connect(address)
+            try:
+                known = await check(address, connection, vault, known=known)
+            except BaseException:
+                connection.terminate()
+                raise
+            return connection
+
+        writing, reading = Session(open_connection), Session(open_connection)
+        writer = Writer(writing, vault, clock, flush_seconds=flush_seconds)
+        try:
+            with translated(place_of(address)):
+                await writer.start()
+        except BaseException:
+            writing.drop()
+            raise
+        return cls(writer=writer, reader=Reader(reading, vault), vault=vault, clock=clock)
+
+    @property
+    def failed(self) -> asyncio.Event:
+        """Set for good by a defect of this store: the process must end."""
+        return self._writer.failed
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed so far."""
+        return self._writer.commits
+
+    async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
+        """See ``ports.Store``. A caller that is cancelled leaves its change to the batch."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        job = ChangeJob(needs=needs, apply=apply, now=self._clock.now(), future=future)
+        self._writer.submit(job)
+        return await future
+
+    def mark_confirmed(
+        self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0
+    ) -> None:
+        self._writer.mark(event_id, event=event, letter=letter, resends=resends)
+
+    async def take_unpublished(
+        self, *, untouched_since: datetime, now: datetime, limit: int
+    ) -> Sequence[Answer]:
+        future: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
+        since = to_micros(untouched_since)
+        self._writer.submit(
+            TakeJob(untouched_since=since, now=to_micros(now), limit=limit, future=future)
+        )
+        return await future
+
+    async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
+        return await self._open_reader.find(operation_id)
+
+    async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
+        return await self._open_reader.expired_claims(expired_before=expired_before, limit=limit)
+
+    async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
+        return await self._open_reader.overdue_waits(due_before=due_before, limit=limit)
+
+    async def letters(
+        self, *, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[LetterEntry]:
+        return await self._open_reader.letters(after=after, limit=limit)
+
+    async def open_operations(
+        self, *, untouched_since: datetime, after: UUID | None, limit: int
+    ) -> Sequence[Record]:
+        return await inspection.open_operations(
+            self._open_reader,
+            self._vault,
+            untouched_since=untouched_since,
+            after=after,
+            limit=limit,
+        )
+
+    async def unpublished(
+        self, *, decided_before: datetime, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[Answer]:
+        return await inspection.unpublished(
+            self._open_reader, self._vault, decided_before=decided_before, after=after, limit=limit
+        )
+
+    async def operation_of(self, event_id: UUID) -> UUID | None:
+        return await inspection.operation_of(self._open_reader, event_id)
+
+    async def books(self, *, since: datetime, until: datetime) -> Books:
+        return await inspection.books(self._open_reader, since=since, until=until)
+
+    async def restoration(self) -> Restoration | None:
+        return await inspection.restoration(self._open_reader)
+
+    async def standing(self) -> Standing:
+        return await self._open_reader.standing()
+
+    async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
+        """The attempts of one operation in the order they ended."""
+        return await self._open_reader.attempts(operation_id)
+
+    async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
+        """The audited acts on one operation, or those on none, oldest first."""
+        return await self._open_reader.audit(operation_id)
+
+    async def has_room(self) -> bool:
+        """Whether the server takes writes; asked at most every ten seconds.
+
+        How much room its disk has, no client can see: a full one refuses the batch it meets.
+        """
+        reader = self._open_reader
+        now = self._clock.monotonic()
+        if self._looked_at is None or now - self._looked_at >= LOOK_AGAIN:
+            self._has_room = await reader.is_writable()
+            self._looked_at = now
+        return self._has_room
+
+    async def ping(self) -> None:
+        """See ``ports.Store``: commits a transaction that writes the store's own row."""
+        await self.transact(Needs(()), lambda _view: Change(result=None))
+
+    async def close(self) -> None:
+        """Write what is queued and part from the server; safe to call again."""
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    @property
+    def _open_reader(self) -> Reader:
+        self._writer.check()
+        return self._reader
+
+    async def _close(self) -> None:
+        self._writer.refuse()
+        await self._reader.close()
+        await self._writer.close()
