@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,13 +25,13 @@ from worker.ledger_watch import LedgerWatch
 from worker.messages import Handled
 from worker.model import Delivery
 from worker.permits import AccountPermits
-from worker.ports import Clock, Publisher, StoreUnavailableError
+from worker.ports import BrokerDirectory, Clock, Publisher, StoreUnavailableError
 from worker.processor import Processor
 from worker.providers import PROVIDERS
 from worker.provisioning import provision, topology_of
 from worker.pulse import Pulse
 from worker.replies import Replies
-from worker.settings import Settings
+from worker.settings import Role, Settings
 from worker.sweeper import INTERVAL as SWEEP_SECONDS
 from worker.sweeper import Sweep, Sweeper
 from worker.telemetry import Telemetry
@@ -67,12 +67,14 @@ class Worker:
         self,
         settings: Settings,
         *,
+        broker: Callable[[Role], BrokerDirectory],
         telemetry: Telemetry,
         registry: CollectorRegistry,
         clock: Clock,
         trusted_certificates: Path | None = None,
     ) -> None:
         self._settings = settings
+        self._broker = broker
         self._rules = settings.rules()
         self._book = settings.route_book()
         self._telemetry = telemetry
@@ -106,7 +108,7 @@ class Worker:
             )
             publisher = await stack.enter_async_context(
                 AmqpPublisher(
-                    self._settings.broker_address("publish"),
+                    self._broker("publish"),
                     self._topology,
                     clock=self._clock,
                     on_trouble=self._trouble("publish"),
@@ -148,7 +150,12 @@ class Worker:
                 raise LedgerFailedError
 
     async def _provision(self) -> bool:
-        await provision(self._settings, clock=self._clock, on_trouble=self._trouble("setup"))
+        await provision(
+            self._settings,
+            self._broker("operate"),
+            clock=self._clock,
+            on_trouble=self._trouble("setup"),
+        )
         return True
 
     def _tell_ledger_away(self, reason: str) -> None:
@@ -192,7 +199,7 @@ class Worker:
                 await self._clock.sleep(_PROBE_SECONDS)
 
         consumer = AmqpConsumer(
-            self._settings.broker_address("consume"),
+            self._broker("consume"),
             self._topology,
             handle,
             self._telemetry.handled,
