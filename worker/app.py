@@ -346,7 +346,13 @@ class Worker:
     def _trouble(self, role: str) -> OnTrouble:
         def tell(trouble: BrokerTroubleError, delay: float) -> None:
             self._pulse.lost(role)
-            self._telemetry.disconnected(role, trouble.reason, retry_in=delay)
+            self._telemetry.disconnected(
+                role,
+                trouble.reason,
+                trouble=trouble.kind,
+                needs_person=trouble.needs_person,
+                retry_in=delay,
+            )
 
         return tell
 

@@ -42,6 +42,11 @@ class BrokerTroubleError(Exception):
         self.kind = kind
         self.reason = reason
 
+    @property
+    def needs_person(self) -> bool:
+        """Whether it lasts until somebody mends it: a login, a certificate, a missing queue."""
+        return self.kind not in {TroubleKind.UNREACHABLE, TroubleKind.LOST}
+
     @override
     def __str__(self) -> str:
         return self.reason
