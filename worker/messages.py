@@ -72,6 +72,15 @@ class Action(StrEnum):
     RETURNED = "returned"
 
 
+@unique
+class Suspicion(StrEnum):
+    """A reason to look at who publishes a request (rabbitmq failure case 8)."""
+
+    COPY_HEADER = "copy_header"
+    OWN_HEADER = "own_header"
+    DEATH_HEADER = "death_header"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
     """The facts of one delivery for its one log line: ids and states, nothing personal.
@@ -98,6 +107,7 @@ class Story:
     unclaimed: bool = False
     reply_to_ignored: bool = False
     unknown_properties: tuple[str, ...] = ()
+    suspicions: tuple[Suspicion, ...] = ()
     tries: tuple[Try, ...] = ()
     livemode_forced: bool = False
 

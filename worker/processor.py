@@ -11,6 +11,7 @@ from typing import TypeVar, assert_never
 
 from worker.caller import RECORDING_SECONDS, Called, Caller
 from worker.contract.reading import read
+from worker.contract.suspicions import suspicions_of
 from worker.ledger import Ledger
 from worker.lifecycle.cancel import CancelWish
 from worker.lifecycle.wishes import Claim, Decided, Held, Kept, Waiting, Won
@@ -253,5 +254,8 @@ def _placed(called: Called, plan: Route | Refusal | None) -> Called:
 def _with_remarks(story: Story, reading: Reading, delivery: Delivery) -> Story:
     unknown = () if isinstance(reading, Unreadable) else reading.unknown_properties
     return replace(
-        story, unknown_properties=unknown, reply_to_ignored=delivery.reply_to is not None
+        story,
+        unknown_properties=unknown,
+        reply_to_ignored=delivery.reply_to is not None,
+        suspicions=suspicions_of(delivery),
     )

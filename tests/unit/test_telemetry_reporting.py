@@ -33,6 +33,7 @@ from worker.messages import (
     OutgoingMessage,
     Publication,
     Story,
+    Suspicion,
 )
 from worker.model import Origin, Secret, Step
 from worker.records import Kind, Standing, Status
@@ -255,6 +256,18 @@ def test_what_a_request_brought_in_vain_is_counted(desk: Desk) -> None:
     assert line["labels.unknown_properties"] == ("nom",)
 
 
+def test_a_suspicious_request_has_a_line_of_its_own_and_is_counted_by_reason(desk: Desk) -> None:
+    story = a_story(suspicions=(Suspicion.COPY_HEADER, Suspicion.DEATH_HEADER))
+    desk.telemetry.handled(Handled(Disposition.ACKNOWLEDGE, story), 0.1)
+    for reason in ("copy_header", "death_header"):
+        assert desk.value("suspicious_requests_total", reason=reason) == 1
+    record, _summary = desk.capture.entries
+    assert record["event.action"] == "request.suspicious"
+    assert record["log_level"] == "warning"
+    assert record["labels.reason"] == "copy_header, death_header"
+    assert record["labels.payment_id"] == story.payment_id
+
+
 def test_a_refusal_without_account_mode_or_ids_is_told_too(desk: Desk) -> None:
     handle(
         desk,
@@ -432,6 +445,7 @@ def test_every_field_that_is_ever_written_is_an_allowed_one(desk: Desk) -> None:
                 unclaimed=True,
                 reply_to_ignored=True,
                 unknown_properties=("x",),
+                suspicions=tuple(Suspicion),
                 livemode_forced=True,
             ),
         ),

@@ -145,6 +145,12 @@ class Metrics:
             "Requests with properties we do not know.",
             registry=registry,
         )
+        self.suspicions = Counter(
+            "payment_worker_suspicious_requests",
+            "Requests with headers no honest producer sends, by reason.",
+            ("reason",),
+            registry=registry,
+        )
         self.forced_live = Counter(
             "payment_worker_forced_live",
             "Requests that FORCE_LIVE led to a live endpoint outside production.",

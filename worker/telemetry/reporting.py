@@ -79,6 +79,8 @@ class Telemetry:
             self._metrics.reply_to_ignored.inc()
         if story.unknown_properties:
             self._metrics.unknown_properties.inc()
+        if story.suspicions:
+            self._suspected(story)
         if story.livemode_forced:
             self._metrics.forced_live.inc()
         if story.action is Action.ANSWERED:
@@ -221,6 +223,21 @@ class Telemetry:
         """Something an operator should see, at WARNING; of the error type and place are told."""
         facts = facts_of(error) if error is not None else {}
         self._log.warning(message, **{"event.action": action}, **facts, **_labels(labels))
+
+    def _suspected(self, story: Story) -> None:
+        """The security record of one delivery: who claims to send it, and what it carries."""
+        for suspicion in story.suspicions:
+            self._metrics.suspicions.labels(suspicion).inc()
+        self._log.warning(
+            "A request carries headers no honest producer sends",
+            **{
+                "event.action": "request.suspicious",
+                "labels.message_id": story.message_id,
+                "labels.payment_id": story.payment_id,
+                "labels.origin": story.origin,
+                "labels.reason": ", ".join(story.suspicions),
+            },
+        )
 
     def _tried(self, story: Story, each: Try) -> None:
         account, operation = story.account or _NONE, _operation(story)
