@@ -29,18 +29,6 @@ def times_paid(site: Site, event: Answer) -> int:
     return applied_for(event, site.simulator.applied)
 
 
-async def test_the_same_message_twice_gets_the_same_event_and_pays_once(site: Site) -> None:
-    asked = order()
-    sent = await site.erp.send(asked)
-    first = await site.erp.answer(sent)
-    again = await site.erp.send(asked, message_id=sent.message_id)
-    second = await site.erp.answer(again)
-    assert second.message.body == first.message.body
-    assert second.message.message_id == first.message.message_id
-    assert first["payment_id"] == payment_id_of("dcp", sent.message_id)
-    assert times_paid(site, first) == 1
-
-
 async def test_the_header_is_the_key_before_the_message_id(site: Site) -> None:
     asked, key = order(), new_key()
     first = await site.erp.answer(await site.erp.send(asked, headers={"idempotency-key": key}))
@@ -74,28 +62,6 @@ async def test_the_same_key_of_another_origin_is_another_payment(site: Site) -> 
     )
     assert second["payment_id"] == payment_id_of("web", key) != first["payment_id"]
     assert (second.status, times_paid(site, second)) == ("succeeded", 1)
-
-
-@pytest.mark.parametrize("changes", [{"amount": "1251"}, {"email": "other@example.org"}])
-async def test_another_content_under_the_same_key_is_refused_and_leaves_the_first_alone(
-    site: Site, changes: dict[str, object]
-) -> None:
-    asked = order()
-    sent = await site.erp.send(asked)
-    first = await site.erp.answer(sent)
-    other = await site.erp.send(asked | changes, message_id=sent.message_id)
-    event = await site.erp.answer(other)
-    assert (event.status, event["code"]) == ("failed", "idempotency_mismatch")
-    assert event["error"]["category"] == "duplicate"
-    assert event["conflicts_with"] == first["payment_id"]
-    assert event["payment_id"] != first["payment_id"]
-    checked_letter(await site.erp.letter(other), event)
-    repeated = await site.erp.send(asked | changes, message_id=sent.message_id)
-    assert (await site.erp.answer(repeated))["event_id"] == event["event_id"]
-    again = await site.erp.send(asked, message_id=sent.message_id)
-    assert (await site.erp.answer(again))["event_id"] == first["event_id"]
-    assert times_paid(site, first) == 1
-    assert times_paid(site, event) == 0
 
 
 @pytest.mark.parametrize("make", [order, basket_order], ids=["link", "basket"])

@@ -320,27 +320,6 @@ async def test_a_request_this_site_does_not_serve_is_answered_and_kept(
     await site.erp.is_answered()
 
 
-async def test_a_routing_key_nobody_bound_is_set_aside_where_an_operator_finds_it(
-    site: Site,
-) -> None:
-    asked = body()
-    await site.erp.send(asked, routing_key="payment.refund.dcp")
-    kept = await site.erp.take("unrouted")
-    assert (kept.body, kept.routing_key) == (asked, "payment.refund.dcp")
-    await site.erp.is_answered()
-
-
-async def test_reply_to_is_ignored_and_counted(site: Site) -> None:
-    queue = await site.erp.channel.declare_queue(exclusive=True)
-    sent = await site.erp.send(order(), reply_to=queue.name)
-    assert (await site.erp.answer(sent)).status == "succeeded"
-    assert await queue.get(fail=False) is None
-    line = await site.worker.tells("delivery.answered", message_id=sent.message_id)
-    assert line["labels.reply_to_ignored"] is True
-    _, metrics = await site.worker.asks("/metrics")
-    assert "reply_to_ignored" in metrics
-
-
 async def test_a_copy_with_our_own_headers_is_not_believed_from_outside(site: Site) -> None:
     """Only the two internal exchanges may say who a message is."""
     forged: HeadersType = {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.acceptance.installation import CHECKOUT, Installation
 from tests.waiting import until
@@ -88,6 +89,16 @@ class WorkerProcess:
         url = f"http://127.0.0.1:{await self.port()}{path}"
         async with aiohttp.ClientSession() as session, session.get(url) as reply:
             return reply.status, await reply.text()
+
+    async def counted(self, name: str, **labels: str) -> float:
+        """Sum of a metric's samples that carry these labels; ``name`` without our prefix."""
+        _, text = await self.asks("/metrics")
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == f"payment_worker_{name}" and labels.items() <= sample.labels.items()
+        )
 
     async def is_ready(self) -> Self:
         """Wait until it says that it takes payments."""

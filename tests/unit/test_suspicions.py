@@ -38,5 +38,5 @@ def test_what_a_producer_or_the_broker_may_write_is_not_suspicious(name: str) ->
 
 
 def test_every_reason_is_named_once() -> None:
-    headers = {"CC": "a", "BCC": "b", "identity": "c", "sequence": 1, "x-death": "d"}
+    headers: dict[str, str | int] = {"CC": "a", "BCC": "b", "sequence": 1, "x-death": "d"}
     assert suspicions_of(make_delivery(headers=headers)) == tuple(Suspicion)
