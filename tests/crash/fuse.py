@@ -57,6 +57,7 @@ class Turn:
 class Fuse:
     """Counts boundaries and acts at the ``at``-th (1 is the first); 0 never acts.
 
+    Or it acts at the first one called ``name``.
     ``passed`` names every boundary in order. Killed, every later boundary kills too, so nothing
     of that process reaches the world again. ``kills`` says whether this kind may act inside a
     commit, where nothing can be frozen or cancelled; ``doing`` is the transaction whose commit
@@ -69,6 +70,12 @@ class Fuse:
     passed: list[str] = field(default_factory=list)
     is_blown: bool = False
     doing: str = "marks"
+    name: str | None = None
+
+    def is_reached_by(self, name: str) -> bool:
+        """Note a boundary, and tell whether it is the one to act at."""
+        self.passed.append(name)
+        return not self.is_blown and (len(self.passed) == self.at or name == self.name)
 
     async def boundary(self, name: str) -> None:
         self.step(name)
@@ -81,8 +88,7 @@ class Fuse:
     def step(self, name: str) -> None:
         """A boundary of a call that does not wait."""
         self.check()
-        self.passed.append(name)
-        if len(self.passed) == self.at:
+        if self.is_reached_by(name):
             self.is_blown = True
             raise KilledError(name)
 
@@ -103,8 +109,7 @@ class CancellingFuse(Fuse):
 
     @override
     def step(self, name: str) -> None:
-        self.passed.append(name)
-        if len(self.passed) == self.at and self.victim is not None:
+        if self.is_reached_by(name) and self.victim is not None:
             self.is_blown = True
             self.victim.cancel()
 
@@ -120,8 +125,7 @@ class PausingFuse(Fuse):
 
     @override
     async def boundary(self, name: str) -> None:
-        self.passed.append(name)
-        if len(self.passed) == self.at:
+        if self.is_reached_by(name):
             self.is_blown = True
             self.paused.set()
             await self.go_on.wait()
@@ -139,8 +143,7 @@ class LosingFuse(Fuse):
 
     @override
     def step(self, name: str) -> None:
-        self.passed.append(name)
-        if len(self.passed) == self.at and name in _OF_THE_LEDGER:
+        if self.is_reached_by(name) and name in _OF_THE_LEDGER:
             self.is_blown = True
             raise StoreUnavailableError(name)
 
