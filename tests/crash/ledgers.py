@@ -56,18 +56,18 @@ class MemoryLedger:
     """The fast one: what was applied is there, what was not is not."""
 
     def __init__(self) -> None:
-        self._tables = MemoryTables()
+        self.tables = MemoryTables()
 
     async def open(self, clock: Clock, fuse: Fuse) -> Store:
         del fuse  # a commit in memory has no inside
-        return MemoryStore(clock, self._tables)
+        return MemoryStore(clock, self.tables)
 
     async def rows(self) -> Rows:
-        tables = self._tables
+        tables = self.tables
         return Rows(dict(tables.records), dict(tables.answers), list(tables.attempts))
 
     async def clear(self) -> None:
-        self._tables = MemoryTables()
+        self.tables = MemoryTables()
 
     async def close(self) -> None:
         """Nothing is held."""
