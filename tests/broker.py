@@ -64,6 +64,7 @@ class Broker:
             *arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # an interrupt typed at a run is for the run
         )
         output, _ = await process.communicate()
         if process.returncode:
@@ -119,6 +120,7 @@ def _run(*arguments: str) -> None:
             stderr=subprocess.STDOUT,
             check=False,
             timeout=150,
+            start_new_session=True,
         )
         output.seek(0)
         if done.returncode:
