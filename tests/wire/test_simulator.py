@@ -374,6 +374,29 @@ async def test_a_removal_fails_by_rate_too() -> None:
         assert portal.simulator.applied.removals == {"1": 1}
 
 
+async def test_faults_stop_when_told_by_chance_and_by_magic() -> None:
+    knobs = Knobs(fault_rate=1.0, faults=("http-500-after",))
+    declined = {"consumer_email": "sim+declined@example.org"}
+    async with portal_to(Simulator(clock=FakeClock(), knobs=knobs)) as portal:
+        assert (await portal.link())[0] == 500
+        assert (await portal.link(declined))[1]["result"] is False
+        portal.simulator.stop_faults()
+        assert (await portal.link())[1]["result"] is True
+        assert (await portal.link(declined))[1]["result"] is True
+
+
+async def test_the_book_tells_every_link_and_item_that_was_made(portal: Portal) -> None:
+    """Also those that nobody was told about."""
+    told = (await portal.link())[1]["link"]
+    await portal.link({"consumer_email": "sim+http-500-after@example.org"})
+    item_id = str((await portal.add())[1]["id"])
+    await portal.remove(item_id)
+    book = portal.simulator.book
+    links = book.links[LINK_FIELDS["payment_reference"]]
+    assert (links[0], len(set(links))) == (told, 2)
+    assert book.item_urls == {item_id: ITEM["url"]}
+
+
 async def test_latency_delays_every_valid_call() -> None:
     clock = FakeClock()
     async with portal_to(Simulator(clock=clock, knobs=Knobs(latency=0.7))) as portal:

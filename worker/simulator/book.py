@@ -46,8 +46,7 @@ class Applied:
 class Book:
     """The state of both providers."""
 
-    _links: Counter[str] = field(default_factory=Counter)
-    _last_link: dict[str, str] = field(default_factory=dict)
+    _links: dict[str, list[str]] = field(default_factory=dict)
     _items: dict[str, Item] = field(default_factory=dict)
     _added: Counter[str] = field(default_factory=Counter)
     _removed: Counter[str] = field(default_factory=Counter)
@@ -57,18 +56,30 @@ class Book:
     def applied(self) -> Applied:
         """A copy of the counts as they stand."""
         return Applied(
-            links=dict(self._links), items=dict(self._added), removals=dict(self._removed)
+            links={reference: len(made) for reference, made in self._links.items()},
+            items=dict(self._added),
+            removals=dict(self._removed),
         )
+
+    @property
+    def links(self) -> Mapping[str, tuple[str, ...]]:
+        """Every link that was made, by ``payment_reference``, in order."""
+        return {reference: tuple(made) for reference, made in self._links.items()}
+
+    @property
+    def item_urls(self) -> Mapping[str, str]:
+        """The ``url`` every item was added with, by the item's id; removed ones included."""
+        return {item_id: item.url for item_id, item in self._items.items()}
 
     def has_link(self, reference: str) -> bool:
         return reference in self._links
 
     def make_link(self, reference: str, link: str, *, repeat: RepeatReference) -> str:
         """Apply a link request and return the link the customer would get."""
-        if repeat is RepeatReference.SAME and reference in self._last_link:
-            return self._last_link[reference]
-        self._links[reference] += 1
-        self._last_link[reference] = link
+        made = self._links.setdefault(reference, [])
+        if repeat is RepeatReference.SAME and made:
+            return made[-1]
+        made.append(link)
         return link
 
     def add_item(self, url: str, user: str) -> str:

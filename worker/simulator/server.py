@@ -86,6 +86,7 @@ class Simulator:
         self._latency = knobs.latency
         self._log = log
         self._chance = Chance(knobs.fault_rate, knobs.faults, knobs.seed)
+        self._is_faultless = False
         self._book = Book()
         links = Links(link_host, clock)
         self._link = LinkApi(
@@ -121,6 +122,15 @@ class Simulator:
     def applied(self) -> Applied:
         """What was really done, counted by the provider itself."""
         return self._book.applied
+
+    @property
+    def book(self) -> Book:
+        """The state of both providers, for who must know what was made and not only how much."""
+        return self._book
+
+    def stop_faults(self) -> None:
+        """From now on every valid call succeeds, whatever its magic name and by whatever chance."""
+        self._is_faultless = True
 
     async def start(self) -> str:
         """Listen and return ``base_url``; raises ``OSError`` when the port is taken."""
@@ -191,6 +201,8 @@ class Simulator:
 
     def _choose(self, order: Order) -> tuple[str, Act]:
         """Magic first, then chance; a removal heeds the magic that names removals only."""
+        if self._is_faultless:
+            return "", Succeed()
         name = magic_name(order.email)
         if name is None:
             name = self._chance.draw()
