@@ -13,23 +13,27 @@ from tests.postgres import PostgresServer, private_server
 _TEST_SECONDS = 60.0
 
 
-def _limited(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+def _limited(
+    test: Callable[..., Awaitable[None]], seconds: float
+) -> Callable[..., Awaitable[None]]:
     @functools.wraps(test)
     async def run(*args: object, **arguments: object) -> None:
-        async with asyncio.timeout(_TEST_SECONDS):
+        async with asyncio.timeout(seconds):
             await test(*args, **arguments)
 
     return run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put every asynchronous test under one limit: a hang is a failure with a name.
+    """Put every asynchronous test under a limit: a hang is a failure with a name.
 
-    A fixture cannot do it, because it runs in a task of its own.
+    A fixture cannot do it, because it runs in a task of its own. The mark ``time_limit`` gives a
+    test that must be long another limit.
     """
     for item in items:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
-            item.obj = _limited(item.obj)
+            mark = item.get_closest_marker("time_limit")
+            item.obj = _limited(item.obj, _TEST_SECONDS if mark is None else mark.args[0])
 
 
 @pytest.fixture(scope="session")
