@@ -1,0 +1,51 @@
+"""The soak's machinery in short: real processes, kills, a broker restart, and its own verdict."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.faults.soak_options import Options
+from tests.faults.soak_report import Report
+from tests.faults.soak_run import soak
+
+SHORT = Options(
+    minutes=0.35,
+    seed=7,
+    rate=6.0,
+    kill_every=2.0,
+    broker_restart_every=8.0,
+    provider_faults=0.3,
+    max_age=20,  # every wait is over soon after the load
+    drain_minutes=1.5,
+)
+"""One restart and no second one: the node is up for eight seconds and down for as many."""
+
+
+def quietly(_line: str) -> None:
+    """Nobody watches the progress."""
+
+
+@pytest.mark.broker
+@pytest.mark.time_limit(210)
+async def test_nothing_is_lost_and_nothing_paid_twice_under_kills_and_a_restart(
+    tmp_path: Path,
+) -> None:
+    report = await soak(SHORT, tmp_path, stop=asyncio.Event(), say=quietly)
+    found = "\n".join([*report.lines(), *report.offenders()])
+    assert report.is_good, found
+    assert report.is_drained, found
+    assert was_a_soak(report), found
+
+
+def was_a_soak(report: Report) -> bool:
+    """Whether there was anything to judge."""
+    verdict, conduct = report.verdict, report.conduct
+    return (
+        verdict.decided == verdict.requests >= 60
+        and verdict.applied >= 40
+        and conduct.troubles["worker killed"] >= 3
+        and conduct.troubles["broker stopped"] >= 1
+        and conduct.workers_started >= 5
+        and set(conduct.worst_recoveries) == set(conduct.troubles)
+    )
