@@ -137,6 +137,23 @@ def unclaimed_copy(message: OutgoingMessage) -> OutgoingMessage:
     return replace(message, exchange=Exchange.DEAD_LETTER, routing_key=UNCLAIMED_KEY)
 
 
+def kept_event(event: Delivery) -> OutgoingMessage:
+    """Build the same unclaimed event again, for the end of its queue: nothing of it changes."""
+    names = tuple(name for name in event.headers if name.startswith(headers.CLOUD_EVENTS_PREFIX))
+    return OutgoingMessage(
+        exchange=Exchange.DEAD_LETTER,
+        routing_key=UNCLAIMED_KEY,
+        body=event.body,
+        message_id=event.message_id or digest_of(event.body)[:32],
+        correlation_id=event.correlation_id,
+        type=event.type,
+        timestamp=event.timestamp,
+        headers=MappingProxyType(
+            _kept(event, (*names, headers.TRACEPARENT, headers.TRACESTATE, headers.RESEND))
+        ),
+    )
+
+
 def _copy(
     delivery: Delivery,
     envelope: Envelope | None,

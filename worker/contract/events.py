@@ -118,6 +118,8 @@ def result_message(
     trace = traceparent or answer.traceparent
     if trace is not None and len(trace) <= LONGEST_TRACEPARENT:
         attributes[headers.TRACEPARENT] = trace
+    if answer.resends and not answer.event_confirmed:
+        attributes[headers.RESEND] = answer.resends
     return OutgoingMessage(
         exchange=Exchange.RESULTS,
         routing_key=f"payment.result.{event.origin}.{event.status}",

@@ -24,6 +24,12 @@ REPLAY_COUNT: Final = "replay-count"
 
 RETRY_REASON: Final = "retry-reason"
 
+RESEND: Final = "resend"
+"""On an event sent again because an operator asked: how often that was."""
+
+CLOUD_EVENTS_PREFIX: Final = "cloudEvents_"
+"""How every CloudEvents attribute of a result begins."""
+
 ERROR_CODE: Final = "error-code"
 ERROR_CATEGORY: Final = "error-category"
 ERROR_DETAIL: Final = "error-detail"

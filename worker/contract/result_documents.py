@@ -172,6 +172,11 @@ class ResultHeadersDocument(BaseModel):
     traceparent: str | SkipJsonSchema[None] = Field(
         default=None, description="W3C trace context of the request."
     )
+    resend: int | SkipJsonSchema[None] = Field(
+        default=None,
+        ge=1,
+        description="On an event that an operator sent again: the same event, with the same id.",
+    )
 
 
 class ResultPropertiesDocument(BaseModel):
