@@ -31,6 +31,7 @@ from worker.permits import AccountPermits
 from worker.ports import Clock, Permits, Publisher, Store, Transport
 from worker.processor import Processor
 from worker.providers import PROVIDERS
+from worker.records import Restoration
 from worker.replies import Replies
 from worker.rules import RouteBook, Rules
 from worker.sweeper import Sweeper
@@ -273,6 +274,7 @@ def make_core(
     book: RouteBook = STAGING,
     rules: Rules | None = None,
     permits: Permits | None = None,
+    restoration: Restoration | None = None,
 ) -> Core:
     """Assemble a processor and a sweeper from ports."""
     rules = rules or Rules()
@@ -282,7 +284,7 @@ def make_core(
         clock=clock,
         notify=changes.append,
     )
-    ledger = Ledger(store=store, rules=rules, clock=clock)
+    ledger = Ledger(store=store, rules=rules, clock=clock, restoration=restoration)
     surprises: list[Exception] = []
     announcer = Announcer(publisher=publisher, source=SOURCE)
     caller = Caller(
@@ -323,12 +325,16 @@ def make_core(
 
 @dataclass(slots=True)
 class Surroundings:
-    """Everything that outlives a worker beside its ledger: clock, broker, providers."""
+    """Everything that outlives a worker beside its ledger: clock, broker, providers.
+
+    ``restoration`` is what a worker reads of the ledger when it starts.
+    """
 
     clock: FakeClock = field(default_factory=FakeClock)
     book: RouteBook = STAGING
     rules: Rules = field(default_factory=Rules)
     providers: CountingProviders = field(default_factory=CountingProviders)
+    restoration: Restoration | None = None
     broker: PaperBroker = field(init=False)
 
     def __post_init__(self) -> None:
@@ -355,6 +361,7 @@ class World(Surroundings):
             clock=self.clock,
             book=book or self.book,
             rules=self.rules,
+            restoration=self.restoration,
         )
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,18 +20,20 @@ from worker.adapters.probes import ProbeServer
 from worker.adapters.publisher import AmqpPublisher
 from worker.announcer import Announcer
 from worker.caller import Caller
+from worker.contract.times import time_text
 from worker.ledger import Ledger
 from worker.ledger_watch import LedgerWatch
+from worker.lifecycle.lost import in_force_until
 from worker.messages import Handled
 from worker.model import Delivery
 from worker.permits import AccountPermits
-from worker.ports import BrokerDirectory, Clock, Publisher, StoreUnavailableError
+from worker.ports import Clock, Publisher, Store, StoreUnavailableError
 from worker.processor import Processor
 from worker.providers import PROVIDERS
 from worker.provisioning import provision, topology_of
 from worker.pulse import Pulse
 from worker.replies import Replies
-from worker.settings import Role, Settings
+from worker.settings import Settings
 from worker.sweeper import INTERVAL as SWEEP_SECONDS
 from worker.sweeper import Sweep, Sweeper
 from worker.telemetry import Telemetry
@@ -67,14 +69,12 @@ class Worker:
         self,
         settings: Settings,
         *,
-        broker: Callable[[Role], BrokerDirectory],
         telemetry: Telemetry,
         registry: CollectorRegistry,
         clock: Clock,
         trusted_certificates: Path | None = None,
     ) -> None:
         self._settings = settings
-        self._broker = broker
         self._rules = settings.rules()
         self._book = settings.route_book()
         self._telemetry = telemetry
@@ -108,7 +108,7 @@ class Worker:
             )
             publisher = await stack.enter_async_context(
                 AmqpPublisher(
-                    self._broker("publish"),
+                    self._settings.broker_address("publish"),
                     self._topology,
                     clock=self._clock,
                     on_trouble=self._trouble("publish"),
@@ -116,7 +116,7 @@ class Worker:
                     seconds=self._rules.publish_seconds,
                 )
             )
-            ledger = Ledger(store=store, rules=self._rules, clock=self._clock)
+            ledger = await self._ledger(store)
             announcer = Announcer(
                 publisher=publisher, source=f"/payment-worker/{self._settings.deployment}"
             )
@@ -149,13 +149,29 @@ class Worker:
             if store.failed.is_set():
                 raise LedgerFailedError
 
+    async def _ledger(self, store: Store) -> Ledger:
+        """The ledger, and whether it came back from a backup: that cannot change under us.
+
+        A restoration is recorded while every worker stands still.
+        """
+        try:
+            restoration = await store.restoration()
+        except StoreUnavailableError as error:
+            raise LedgerFailedError from error
+        if restoration is not None:
+            until = in_force_until(restoration, self._rules)
+            if self._clock.now() <= until:
+                self._telemetry.warned(
+                    "The ledger came back from a backup",
+                    "ledger.restored",
+                    known_until=time_text(restoration.known_until),
+                    restored_at=time_text(restoration.restored_at),
+                    until=time_text(until),
+                )
+        return Ledger(store=store, rules=self._rules, clock=self._clock, restoration=restoration)
+
     async def _provision(self) -> bool:
-        await provision(
-            self._settings,
-            self._broker("operate"),
-            clock=self._clock,
-            on_trouble=self._trouble("setup"),
-        )
+        await provision(self._settings, clock=self._clock, on_trouble=self._trouble("setup"))
         return True
 
     def _tell_ledger_away(self, reason: str) -> None:
@@ -199,7 +215,7 @@ class Worker:
                 await self._clock.sleep(_PROBE_SECONDS)
 
         consumer = AmqpConsumer(
-            self._broker("consume"),
+            self._settings.broker_address("consume"),
             self._topology,
             handle,
             self._telemetry.handled,
@@ -346,13 +362,7 @@ class Worker:
     def _trouble(self, role: str) -> OnTrouble:
         def tell(trouble: BrokerTroubleError, delay: float) -> None:
             self._pulse.lost(role)
-            self._telemetry.disconnected(
-                role,
-                trouble.reason,
-                trouble=trouble.kind,
-                needs_person=trouble.needs_person,
-                retry_in=delay,
-            )
+            self._telemetry.disconnected(role, trouble.reason, retry_in=delay)
 
         return tell
 

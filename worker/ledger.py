@@ -1,6 +1,6 @@
 """The ledger in the words of payments: each method is one durable write of a pure rule."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
@@ -11,27 +11,50 @@ from worker.lifecycle.claim import claim
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
 from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
+from worker.lifecycle.resend import Resending, ResendWish, resend
+from worker.lifecycle.restore import Restored, is_in_doubt_after, restore
 from worker.lifecycle.settle import Settled, Settlement, settle
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
 from worker.model import Delivery, Unreadable
 from worker.ports import Clock, Store, StoreUnavailableError, View
-from worker.records import Answer, Change, LetterEntry, Needs, Record, Standing
+from worker.records import (
+    Answer,
+    Books,
+    Change,
+    LetterEntry,
+    Needs,
+    Record,
+    Restoration,
+    Standing,
+)
 from worker.rules import Rules
+
+PAGE = 500
+"""Rows per read: a long read keeps the ledger's log from being folded back."""
 
 
 class Ledger:
     """Claims, settles and remembers operations; raises ``StoreUnavailableError``."""
 
-    def __init__(self, *, store: Store, rules: Rules, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        rules: Rules,
+        clock: Clock,
+        restoration: Restoration | None = None,
+    ) -> None:
+        """``restoration`` is the ledger's latest return from a backup, as read at the start."""
         self._store = store
         self._rules = rules
         self._clock = clock
+        self._restoration = restoration
 
     async def claim(self, wish: Claim) -> Claimed:
         """Claim a payment, or learn why not; see ``lifecycle.claim``."""
 
         def apply(view: View) -> Change[Claimed]:
-            return claim(view, wish, self._rules, self._clock.now())
+            return claim(view, wish, self._rules, self._clock.now(), self._restoration)
 
         return await self._store.transact(wish.needs, apply)
 
@@ -39,7 +62,8 @@ class Ledger:
         """Claim a cancellation, or learn why not; see ``lifecycle.cancel``."""
 
         def apply(view: View) -> Change[CancelClaimed]:
-            return claim_cancellation(view, wish, self._rules, self._clock.now())
+            now = self._clock.now()
+            return claim_cancellation(view, wish, self._rules, now, self._restoration)
 
         return await self._store.transact(wish.needs, apply)
 
@@ -147,6 +171,73 @@ class Ledger:
     ) -> Sequence[LetterEntry]:
         """A page of the dead-letter index, oldest first."""
         return await self._store.letters(after=after, limit=limit)
+
+    async def open_operations(self, *, untouched_for: timedelta) -> AsyncIterator[Record]:
+        """Every undecided operation that nobody has written for that long, page by page."""
+        since, after = self._clock.now() - untouched_for, None
+        while page := await self._store.open_operations(
+            untouched_since=since, after=after, limit=PAGE
+        ):
+            for record in page:
+                yield record
+            after = page[-1].operation_id
+
+    async def unpublished(self, *, older_than: timedelta) -> AsyncIterator[Answer]:
+        """Every answer that nobody has confirmed for that long, page by page; takes none."""
+        before, after = self._clock.now() - older_than, None
+        while page := await self._store.unpublished(decided_before=before, after=after, limit=PAGE):
+            for answer in page:
+                yield answer
+            after = page[-1].event.occurred_at, page[-1].event.event_id
+
+    async def all_letters(self) -> AsyncIterator[LetterEntry]:
+        """The whole dead-letter index, oldest first, page by page."""
+        after = None
+        while page := await self._store.letters(after=after, limit=PAGE):
+            for entry in page:
+                yield entry
+            after = page[-1].failed_at, page[-1].operation_id
+
+    async def books(self, *, since: datetime, until: datetime) -> Books:
+        """What was first seen within that period, and where it stands."""
+        return await self._store.books(since=since, until=until)
+
+    async def resend(self, wish: ResendWish) -> Resending:
+        """Mark an operation's newest answer for sending again; see ``lifecycle.resend``."""
+
+        def apply(view: View) -> Change[Resending]:
+            return resend(view, wish, self._clock.now())
+
+        return await self._store.transact(Needs((wish.operation_id,)), apply)
+
+    async def operation_of(self, event_id: UUID) -> UUID | None:
+        """The operation that an event answers."""
+        return await self._store.operation_of(event_id)
+
+    async def restoration(self) -> Restoration | None:
+        """The ledger's latest return from a backup, as it stands now."""
+        return await self._store.restoration()
+
+    async def affected_by(self, restoration: Restoration) -> Sequence[Record]:
+        """What recording this restoration brings into doubt."""
+        return [
+            record
+            async for record in self.open_operations(untouched_for=timedelta(0))
+            if is_in_doubt_after(record, restoration)
+        ]
+
+    async def restore(
+        self, restoration: Restoration, affected: Sequence[Record], *, is_new: bool
+    ) -> Restored:
+        """Record a restoration and decide what it brings into doubt, in one write."""
+        operations = [record.operation_id for record in affected]
+        payments = [record.payment_id for record in affected]
+
+        def apply(view: View) -> Change[Restored]:
+            return restore(view, operations, restoration, self._clock.now(), is_new=is_new)
+
+        needs = Needs(tuple(dict.fromkeys([*operations, *payments])))
+        return await self._store.transact(needs, apply)
 
     async def standing(self) -> Standing:
         """What is in doubt or unsent as a whole, for metrics."""

@@ -13,7 +13,7 @@ from worker.lifecycle.wishes import Decided, Held, Waiting
 from worker.messages import Action, Disposition, Handled, OutgoingMessage, Publication, Story
 from worker.model import Delivery, Envelope, Step
 from worker.ports import Clock, Publisher
-from worker.records import Answer, Letter
+from worker.records import Letter
 from worker.retry import backoff, waiting_step
 from worker.rules import Rules
 
@@ -53,7 +53,9 @@ class Replies:
         if answer.letter is not None and not answer.letter_confirmed:
             sent = await self._letter(decided, answer.letter, delivery, envelope)
             if sent is Publication.REFUSED:
-                return await self._held_back(story, answer, delivery, envelope, "dead letters full")
+                return await self._held_back(
+                    story, decided, delivery, envelope, "dead letters full"
+                )
             if sent is not Publication.CONFIRMED:
                 return returned(story, f"dead letter {sent}")
             self._ledger.confirmed(answer, letter=True)
@@ -67,7 +69,7 @@ class Replies:
             delivery,
         )
         if announced is Announcement.REFUSED:
-            return await self._held_back(story, answer, delivery, envelope, "result queue full")
+            return await self._held_back(story, decided, delivery, envelope, "result queue full")
         if not announced.is_safe:
             return returned(story, f"event {announced}")
         self._ledger.confirmed(answer, event=True)
@@ -119,11 +121,14 @@ class Replies:
         return await self._publish(message, delivery)
 
     async def _held_back(
-        self, story: Story, answer: Answer, delivery: Delivery, envelope: Envelope, reason: str
+        self, story: Story, decided: Decided, delivery: Delivery, envelope: Envelope, reason: str
     ) -> Handled:
-        age = self._clock.now() - answer.event.occurred_at
+        age = self._clock.now() - decided.answer.event.occurred_at
         step = next((step for limit, step in _REFUSED_AGE.items() if age < limit), Step.MINUTES_10)
-        return await self._climb(envelope, delivery, step, answer.event.attempts, reason, story)
+        # The row's own number: an answer may tell another's, as a cancelled payment's does, and a
+        # copy that names more attempts than its row would prove an older ledger.
+        attempts = decided.record.attempts
+        return await self._climb(envelope, delivery, step, attempts, reason, story)
 
     async def _climb(
         self,

@@ -128,6 +128,7 @@ async def working(world: CrashWorld, fuse: Fuse | None = None) -> AsyncIterator[
             clock=world.clock,
             book=world.book,
             rules=world.rules,
+            restoration=world.restoration,
         )
     finally:
         await store.close()

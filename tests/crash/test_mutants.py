@@ -33,7 +33,7 @@ from worker.lifecycle.wishes import Claim, Claimed
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Fingerprint
 from worker.ports import Clock, LetterInHand, Publisher, Store, View
-from worker.records import Answer, Change, Needs, Record, State, Tombstone
+from worker.records import Answer, Change, Needs, Record, Restoration, State, Tombstone
 from worker.replies import Replies
 from worker.rules import Rules
 
@@ -65,11 +65,14 @@ class OtherView:
 
 def claim_seeing(
     seen: Callable[[Record, datetime], Record],
-) -> Callable[[View, Claim, Rules, datetime], Change[Claimed]]:
+) -> Callable[[View, Claim, Rules, datetime, Restoration | None], Change[Claimed]]:
     """The claim, misled about what it finds."""
 
-    def misled(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claimed]:
-        return claim(OtherView(view, lambda record: seen(record, now)), wish, rules, now)
+    def misled(
+        view: View, wish: Claim, rules: Rules, now: datetime, restoration: Restoration | None
+    ) -> Change[Claimed]:
+        other = OtherView(view, lambda record: seen(record, now))
+        return claim(other, wish, rules, now, restoration)
 
     return misled
 

@@ -165,14 +165,14 @@ def test_an_unreadable_copy_of_a_waiting_payment_decides_it(unknown: int) -> Non
 
 
 def test_an_unreadable_copy_of_a_payment_being_called_waits() -> None:
-    record = payment()
+    record = payment(sequence=2)
     assert record.lease_until is not None
-    expected = Held(until=record.lease_until, reason="being called", attempts=1, sequence=1)
+    expected = Held(until=record.lease_until, reason="being called", attempts=1, sequence=2)
     assert refused(Rows([record]), COPY) == Change(result=expected)
 
 
 def test_an_unreadable_copy_of_an_expired_claim_leaves_a_doubt() -> None:
-    change = refused(Rows([replace(payment(), lease_until=NOW)]), COPY)
+    change = refused(Rows([replace(payment(sequence=2), lease_until=NOW)]), COPY)
     assert change.records[0].state is State.IN_DOUBT
     assert change.records[0].token == TOKEN
     assert change.attempts[0].note == "the claim expired"
@@ -181,6 +181,6 @@ def test_an_unreadable_copy_of_an_expired_claim_leaves_a_doubt() -> None:
 @pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.IN_DOUBT, State.CANCELLED])
 def test_an_unreadable_copy_of_a_decided_payment_repeats_its_answer(state: State) -> None:
     reason = Reason(code=Code.DECLINED) if state is State.FAILED else None
-    record, answer = closed(payment(), state, reason=reason)
+    record, answer = closed(payment(sequence=2), state, reason=reason)
     change = refused(Rows([record], answers=[answer]), COPY)
     assert change == Change(result=Decided(answer, record, repeated=True))

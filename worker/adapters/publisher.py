@@ -17,7 +17,8 @@ from worker.adapters.connection import (
 from worker.adapters.lane import Lane
 from worker.adapters.sessions import Sessions, end_task
 from worker.messages import OutgoingMessage, Publication
-from worker.ports import BrokerDirectory, Clock
+from worker.ports import Clock
+from worker.rules import BrokerAddress
 from worker.topology import Topology
 
 OnPublication = Callable[[OutgoingMessage, Publication], None]
@@ -40,7 +41,7 @@ class AmqpPublisher:
 
     def __init__(
         self,
-        broker: BrokerDirectory,
+        address: BrokerAddress,
         topology: Topology,
         *,
         clock: Clock,
@@ -53,7 +54,7 @@ class AmqpPublisher:
         self._seconds = seconds
         self._on_publication = on_publication
         self._sessions = Sessions(
-            broker, role="publisher", clock=clock, on_trouble=on_trouble, pace=pace
+            address, role="publisher", clock=clock, on_trouble=on_trouble, pace=pace
         )
         self._keeper: asyncio.Task[None] | None = None
         self._lane: Lane | None = None
@@ -65,11 +66,6 @@ class AmqpPublisher:
     def is_ready(self) -> bool:
         """Whether a publish could start at once; a blocked connection still counts as ready."""
         return self._lane is not None and self._lane.is_usable
-
-    @property
-    def place(self) -> str | None:
-        """Endpoint of the broker it is attached to, as ``host:port``."""
-        return self._sessions.place
 
     @property
     def in_flight(self) -> int:

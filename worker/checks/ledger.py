@@ -1,6 +1,7 @@
 """LED: the durable record of every payment can be opened and written."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from worker.adapters.encryption import Vault, VaultError
 from worker.adapters.ledgers import open_ledger
@@ -8,8 +9,11 @@ from worker.adapters.store_errors import LedgerError, LedgerLockedError
 from worker.checks.check import Check
 from worker.checks.configuration import SOUND_SETTINGS
 from worker.checks.deployment import Deployment
-from worker.checks.verdicts import Blame, Group, Remark, fail, ok
+from worker.checks.verdicts import Blame, Group, Remark, fail, ok, warn
+from worker.contract.times import time_text
+from worker.lifecycle.lost import in_force_until
 from worker.ports import StoreUnavailableError
+from worker.records import Restoration
 
 _BUSY_SECONDS = 2.0  # a running worker holds the lock for milliseconds
 
@@ -36,12 +40,28 @@ async def _look(deployment: Deployment) -> Sequence[Remark]:
         return [fail(f"{error}", fix=error.fix)]
     try:
         await store.ping()
+        restoration = await store.restoration()
     except StoreUnavailableError as error:
         return [fail(f"it cannot be written: {error}", about=path, blame=Blame.UNREACHABLE)]
     finally:
         await store.close()
     keys = ", ".join(vault.key_ids)
-    return [ok(f"current, durable, can be written; keys {keys}", about=path)]
+    found = [ok(f"current, durable, can be written; keys {keys}", about=path)]
+    if restoration is not None:
+        until = in_force_until(restoration, settings.rules())
+        if deployment.clock.now() <= until:
+            found.append(_in_force(restoration, until, about=path))
+    return found
+
+
+def _in_force(restoration: Restoration, until: datetime, *, about: str) -> Remark:
+    return warn(
+        f"it came back from a backup at {time_text(restoration.restored_at)} and knows nothing of"
+        f" what happened between {time_text(restoration.known_until)} and then; until"
+        f" {time_text(until)} what may have been called meanwhile is in doubt",
+        about=about,
+        fix="Settle what `payment-worker dead-letters list` shows as ledger_lost.",
+    )
 
 
 CHECKS = (

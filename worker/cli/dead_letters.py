@@ -1,30 +1,24 @@
 """``payment-worker dead-letters``: what needs a person, and putting it back to work."""
 
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, TypeVar, assert_never
+from typing import Annotated, TypeVar, assert_never
 from uuid import UUID
 
 import typer
 
 from worker.adapters.connection import connected
-from worker.adapters.encryption import Vault
-from worker.adapters.ledgers import open_ledger
 from worker.adapters.letters import AmqpLetterQueue
 from worker.adapters.publisher import AmqpPublisher
-from worker.adapters.store_errors import LedgerError
 from worker.cli.actor import operating_system_account
-from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
-from worker.cli.exit_codes import CommandError, ExitCode
-from worker.cli.ledger import ledger_error
+from worker.cli.exit_codes import ExitCode
 from worker.cli.money import euros
+from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format
 from worker.codes import MEANINGS
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.ledger import Ledger
-from worker.ports import StoreUnavailableError
 from worker.provisioning import topology_of
 from worker.records import LetterEntry, Record, State
 
@@ -70,7 +64,7 @@ def _list(
 ) -> ExitCode:
     """List failed and doubtful operations, oldest first, from the ledger: no queue is touched."""
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    letters = _run(_listed(context, limit))
+    letters = run_with_ledger(_listed(context, limit))
     if context.output.format is Format.HUMAN:
         for letter in letters:
             context.output.record(_row(letter), _lines(letter))
@@ -98,12 +92,14 @@ def _replay(
     Only where nothing was applied or may have been. Running it twice pays once.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    report, record = _run(_replayed(context, payment_id, reason or "no reason given", wait))
+    report, record = run_with_ledger(
+        _replayed(context, payment_id, reason or "no reason given", wait)
+    )
     return _tell(context, payment_id, report, record)
 
 
 async def _listed(context: CommandContext, limit: int) -> Sequence[LetterEntry]:
-    async with _ledger(context) as ledger:
+    async with opened_ledger(context) as ledger:
         letters: list[LetterEntry] = []
         after: tuple[datetime, UUID] | None = None
         while len(letters) < limit:
@@ -122,7 +118,7 @@ async def _replayed(
     topology, address = topology_of(settings), settings.broker_address("operate")
     act = Act(actor=operating_system_account(), run=f"R-{context.clock.nonce()[:8]}", reason=reason)
     async with (
-        _ledger(context) as ledger,
+        opened_ledger(context) as ledger,
         connected(address, role="dead-letters") as connection,
         AmqpPublisher(
             address, topology, clock=context.clock, on_trouble=lambda _trouble, _delay: None
@@ -152,32 +148,6 @@ async def _outcome(
             return found[0]
         await context.clock.sleep(_POLL_SECONDS)
     return None
-
-
-@asynccontextmanager
-async def _ledger(context: CommandContext) -> AsyncIterator[Ledger]:
-    settings = context.loaded().settings
-    store = await open_ledger(
-        settings.ledger_place(), vault=Vault(settings.ledger_keys()), clock=context.clock
-    )
-    try:
-        yield Ledger(store=store, rules=settings.rules(), clock=context.clock)
-    finally:
-        await store.close()
-
-
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    try:
-        return run_with_broker(work)
-    except LedgerError as error:
-        raise ledger_error(error) from error
-    except StoreUnavailableError as error:
-        raise CommandError(
-            "ledger_unavailable",
-            "The ledger cannot be used now.",
-            exit_code=ExitCode.UNREACHABLE,
-            fix="Look at its disk and who holds it, then try again.",
-        ) from error
 
 
 def _tell(

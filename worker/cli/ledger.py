@@ -9,7 +9,8 @@ from worker.adapters.encryption import generate_key
 from worker.adapters.ledgers import initialise_ledger
 from worker.adapters.store_errors import LedgerError
 from worker.cli.context import ConfigOption, JsonOption, context_of
-from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.opened_ledger import ledger_error
+from worker.cli.restored import restored
 
 
 def register(app: typer.Typer) -> None:
@@ -21,6 +22,10 @@ def register(app: typer.Typer) -> None:
     group.command("key", epilog="Example: payment-worker ledger key > /etc/payment-worker/key")(
         _key
     )
+    group.command(
+        "restored",
+        epilog="Example: payment-worker ledger restored --at 2026-11-21T03:00:00Z",
+    )(restored)
     app.add_typer(group, name="ledger")
 
 
@@ -57,10 +62,3 @@ def _key(
     context.output.text(generate_key().reveal())
     if not quiet:
         context.output.say("Keep it: links in the ledger cannot be read without it.")
-
-
-def ledger_error(error: LedgerError) -> CommandError:
-    """Say what is wrong with the ledger and what to do, as an error of the command line."""
-    return CommandError(
-        "ledger", str(error), exit_code=ExitCode.CONFIGURATION, field="ledger.path", fix=error.fix
-    )

@@ -12,7 +12,7 @@ from worker.adapters.topology import TopologyRefusedError
 from worker.app import LedgerFailedError, ProbePortError, Worker
 from worker.cli.context import CommandContext, ConfigOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
-from worker.cli.ledger import ledger_error
+from worker.cli.opened_ledger import ledger_error
 from worker.provisioning import StartRefusedError
 from worker.settings import Loaded
 from worker.telemetry import LineWriter, Telemetry, configure_logging
@@ -79,13 +79,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
-    worker = Worker(
-        loaded.settings,
-        broker=loaded.broker,
-        telemetry=telemetry,
-        registry=registry,
-        clock=context.clock,
-    )
+    worker = Worker(loaded.settings, telemetry=telemetry, registry=registry, clock=context.clock)
     telemetry.noted(
         "Starting",
         "worker.starting",

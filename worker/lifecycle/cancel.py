@@ -16,12 +16,22 @@ from worker.lifecycle.limits import (
     allows_another_attempt,
     is_expired,
 )
+from worker.lifecycle.lost import (
+    FORGOTTEN,
+    OLDER,
+    caught_up,
+    is_final,
+    knows_more,
+    lost,
+    plan_is_repeatable,
+    was_perhaps_called,
+)
 from worker.lifecycle.settle import cancelled
 from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided, Held, Waiting, Won, held, stored_answer
 from worker.model import CancelRequest, Delivery, Envelope, Facts, Identity, Refusal, Route
 from worker.ports import View
-from worker.records import Change, Kind, Needs, Record, State, Tombstone
+from worker.records import Change, Kind, Needs, Record, Restoration, State, Tombstone
 from worker.retry import CANCELLATION_WAITS
 from worker.rules import Rules
 
@@ -61,18 +71,28 @@ class CancelWish:
 
 
 def claim_cancellation(
-    view: View, wish: CancelWish, rules: Rules, now: datetime
+    view: View,
+    wish: CancelWish,
+    rules: Rules,
+    now: datetime,
+    restoration: Restoration | None = None,
 ) -> Change[CancelClaimed]:
     """Decide what a cancellation may do, and write it (contract section 2, Cancel).
 
     A payment waiting on the ladder is cancelled without a call, one being called is waited for,
-    an unknown one is waited for three times and then leaves a tombstone.
+    an unknown one is waited for three times and then leaves a tombstone. ``restoration`` is the
+    ledger's latest return from a backup.
     """
     record = view.record(wish.envelope.operation_id)
     if record is None:
-        return _decide(view, wish, _fresh(wish, now), rules, now)
+        return _first(view, wish, rules, now, restoration)
     if record.kind is not Kind.CANCELLATION:
         return Change(result=stored_answer(view, record))
+    if knows_more(wish.envelope, record) and not is_final(record):
+        may_repeat = plan_is_repeatable(wish.plan, record)
+        record = caught_up(record, wish.envelope)
+        if not may_repeat:
+            return lost(record, OLDER, now, payment=_own_payment(view, wish))
     if record.payment_id != wish.request.payment_id:
         return _mismatch(view, wish, now)
     match record.state:
@@ -87,6 +107,23 @@ def claim_cancellation(
             return Change(result=stored_answer(view, record))
         case other:
             assert_never(other)
+
+
+def _first(
+    view: View, wish: CancelWish, rules: Rules, now: datetime, restoration: Restoration | None
+) -> Change[CancelClaimed]:
+    fresh, may_repeat = _fresh(wish, now), plan_is_repeatable(wish.plan)
+    if knows_more(wish.envelope, None):
+        fresh = caught_up(fresh, wish.envelope)
+        if not may_repeat:
+            return lost(fresh, OLDER, now, payment=_own_payment(view, wish))
+    elif (
+        isinstance(wish.plan, Route)
+        and not may_repeat
+        and was_perhaps_called(wish.delivery, wish.envelope, restoration, rules, now)
+    ):
+        return lost(fresh, FORGOTTEN, now, payment=_own_payment(view, wish))
+    return _decide(view, wish, fresh, rules, now)
 
 
 def _calling(
@@ -115,8 +152,7 @@ def _decide(
     found = view.record(wish.request.payment_id)
     if found is not None and found.kind is not Kind.INITIATION:
         found = None
-    # Another origin's payment is none of this producer's business, not even its state.
-    payment = found if found is not None and found.origin == wish.request.origin else None
+    payment = _own_payment(view, wish)
     if record.version == 0 and wish.delivery.delivery_count >= DELIVERY_LIMIT:
         return _refused(record, Code.DELIVERY_LIMIT_REACHED, now, payment)
     if is_expired(record, rules, now):
@@ -142,6 +178,14 @@ def _decide(
             return _refused(known, Code.ALREADY_CANCELLED, now, payment)
         case other:
             assert_never(other)
+
+
+def _own_payment(view: View, wish: CancelWish) -> Record | None:
+    """Another origin's payment is none of this producer's business, not even its state."""
+    found = view.record(wish.request.payment_id)
+    if found is None or found.kind is not Kind.INITIATION:
+        return None
+    return found if found.origin == wish.request.origin else None
 
 
 def _remove(

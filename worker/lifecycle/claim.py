@@ -21,27 +21,44 @@ from worker.lifecycle.limits import (
     is_expired,
     may_be_applied,
 )
+from worker.lifecycle.lost import (
+    FORGOTTEN,
+    OLDER,
+    caught_up,
+    is_final,
+    knows_more,
+    lost,
+    plan_is_repeatable,
+    was_perhaps_called,
+)
 from worker.lifecycle.table import Move, after
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held, Kept, Won, held, stored_answer
 from worker.model import OperationClass, ProviderKind, Refusal, Route
 from worker.ports import View
-from worker.records import AttemptEntry, AuditEntry, Change, Kind, Record, State
+from worker.records import AttemptEntry, AuditEntry, Change, Kind, Record, Restoration, State
 from worker.rules import Rules
 
 
-def claim(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claimed]:
+def claim(
+    view: View, wish: Claim, rules: Rules, now: datetime, restoration: Restoration | None = None
+) -> Change[Claimed]:
     """Decide what a delivery may do about its payment, and write it.
 
     At most one caller gets ``Won`` for one attempt. A decided payment gives its stored answer,
     a payment somebody else is calling is held, another content under the same key becomes a
     refusal of its own, and a payment that must not be called is decided here (payment rules,
-    invariants I1, I2, I6, I7, I10).
+    invariants I1, I2, I6, I7, I10). ``restoration`` is the ledger's latest return from a backup.
     """
     record = view.record(wish.envelope.operation_id)
     if record is None:
-        return _first(view, wish, rules, now)
+        return _first(view, wish, rules, now, restoration)
     if record.kind is Kind.REFUSAL:
         return Change(result=stored_answer(view, record))
+    if knows_more(wish.envelope, record) and not is_final(record):
+        may_repeat = plan_is_repeatable(wish.plan, record)
+        record = caught_up(record, wish.envelope)
+        if not may_repeat:
+            return lost(record, OLDER, now)
     if record.fingerprint is not None and record.fingerprint != wish.request.fingerprint:
         return refuse_mismatch(view, wish, record, now)
     match record.state:
@@ -81,12 +98,21 @@ def closed_without_success(
     )
 
 
-def _first(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claimed]:
+def _first(
+    view: View, wish: Claim, rules: Rules, now: datetime, restoration: Restoration | None
+) -> Change[Claimed]:
     fresh = fresh_record(wish, now)
-    if _proves_lost_ledger(wish):
-        return decided_at_birth(fresh, Move.DOUBT, now, Reason(code=Code.LEDGER_LOST))
+    is_forgotten = knows_more(wish.envelope, None)
+    if is_forgotten:
+        # The ledger lost an attempt: how it ended is not known (I10).
+        fresh = caught_up(fresh, wish.envelope)
+    if not plan_is_repeatable(wish.plan):
+        if is_forgotten:
+            return lost(fresh, OLDER, now)
+        if was_perhaps_called(wish.delivery, wish.envelope, restoration, rules, now):
+            return lost(fresh, FORGOTTEN, now)
     if wish.delivery.delivery_count >= DELIVERY_LIMIT:
-        return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.DELIVERY_LIMIT_REACHED))
+        return closed_without_success(fresh, Reason(code=Code.DELIVERY_LIMIT_REACHED), now)
     tombstone = view.tombstone(wish.envelope.operation_id)
     if tombstone is not None and tombstone.until > now and tombstone.origin == fresh.origin:
         return decided_at_birth(fresh, Move.CANCEL, now, None)
@@ -95,12 +121,9 @@ def _first(view: View, wish: Claim, rules: Rules, now: datetime) -> Change[Claim
     if duplicate is not None and not (expired and isinstance(duplicate.result, Held)):
         return duplicate
     if expired:
-        return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.REQUEST_EXPIRED))
+        return closed_without_success(fresh, Reason(code=Code.REQUEST_EXPIRED), now)
     if isinstance(wish.plan, Refusal):
-        return decided_at_birth(fresh, Move.FAIL, now, _refused(wish.plan))
-    if wish.envelope.source.is_believed and wish.envelope.attempts >= 1:
-        # The ledger lost an attempt of a keyed operation: how it ended is not known (I10).
-        fresh = replace(fresh, unknown_attempts=1)
+        return closed_without_success(fresh, _refused(wish.plan), now)
     if not wish.may_call:
         return Change(result=Held(until=now, reason="no permit"))
     return _won(wish, wish.plan, fresh, rules, now)
@@ -195,18 +218,6 @@ def forced_use(record: Record, now: datetime) -> AuditEntry:
         operation_id=record.operation_id,
         detail=f"attempt {record.attempts} at account {record.account}",
     )
-
-
-def _proves_lost_ledger(wish: Claim) -> bool:
-    """Whether a copy of ours knows of an attempt that the ledger does not (I10)."""
-    if not wish.envelope.source.is_believed or wish.envelope.attempts < 1:
-        return False
-    if isinstance(wish.plan, Refusal):
-        return True
-    return wish.plan.operation_class in {
-        OperationClass.ORPHAN_SAFE,
-        OperationClass.NON_IDEMPOTENT,
-    }
 
 
 def _refused(plan: Refusal) -> Reason:

@@ -10,6 +10,7 @@ from worker.lifecycle.births import decided_at_birth
 from worker.lifecycle.claim import closed_without_success, expired_entry
 from worker.lifecycle.decide import Reason
 from worker.lifecycle.limits import DELIVERY_LIMIT
+from worker.lifecycle.lost import OLDER, caught_up, is_final, knows_more, lost
 from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided, Held, held, stored_answer
 from worker.model import Delivery, Unreadable
@@ -28,7 +29,14 @@ def refuse(
     reason = Reason(code=message.code, faults=message.faults)
     known = view.record(message.envelope.operation_id)
     if known is not None:
+        if knows_more(message.envelope, known) and not is_final(known):
+            return lost(caught_up(known, message.envelope), OLDER, now)
         return _known(view, known, reason, now)
+    if knows_more(message.envelope, None):
+        # It was readable once, or it would not have got that far: it may have been called.
+        waiting = replace(_fresh(message, delivery, now), state=State.RETRY_WAIT)
+        behind = caught_up(waiting, message.envelope)
+        return lost(behind, OLDER, now, cancels=message.is_cancellation)
     if delivery.delivery_count >= DELIVERY_LIMIT:
         reason = Reason(code=Code.DELIVERY_LIMIT_REACHED)
     fresh = _fresh(message, delivery, now)

@@ -47,6 +47,7 @@ ALLOWED = frozenset(
         "labels.file",
         "labels.host",
         "labels.in_flight",
+        "labels.known_until",
         "labels.livemode",
         "labels.livemode_forced",
         "labels.message_id",
@@ -61,6 +62,7 @@ ALLOWED = frozenset(
         "labels.queue",
         "labels.reason",
         "labels.reply_to_ignored",
+        "labels.restored_at",
         "labels.role",
         "labels.seconds",
         "labels.sequence",
@@ -70,10 +72,10 @@ ALLOWED = frozenset(
         "labels.status",
         "labels.step",
         "labels.tries",
-        "labels.trouble",
         "labels.unclaimed",
         "labels.unknown_properties",
         "labels.unsent",
+        "labels.until",
         "labels.version",
     }
 )

@@ -1,0 +1,51 @@
+"""The ledger for the length of a command, with errors that a person understands."""
+
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from worker.adapters.encryption import Vault
+from worker.adapters.ledgers import open_ledger
+from worker.adapters.store_errors import LedgerError
+from worker.cli.broker import run_with_broker
+from worker.cli.context import CommandContext
+from worker.cli.exit_codes import CommandError, ExitCode
+from worker.ledger import Ledger
+from worker.ports import StoreUnavailableError
+
+Result = TypeVar("Result")
+
+
+@asynccontextmanager
+async def opened_ledger(context: CommandContext) -> AsyncIterator[Ledger]:
+    """The ledger that the settings name; raises ``LedgerError``."""
+    settings = context.loaded().settings
+    store = await open_ledger(
+        settings.ledger_place(), vault=Vault(settings.ledger_keys()), clock=context.clock
+    )
+    try:
+        yield Ledger(store=store, rules=settings.rules(), clock=context.clock)
+    finally:
+        await store.close()
+
+
+def run_with_ledger(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a command's asynchronous part; raises ``CommandError`` for ledger and broker alike."""
+    try:
+        return run_with_broker(work)
+    except LedgerError as error:
+        raise ledger_error(error) from error
+    except StoreUnavailableError as error:
+        raise CommandError(
+            "ledger_unavailable",
+            "The ledger cannot be used now.",
+            exit_code=ExitCode.UNREACHABLE,
+            fix="Look at its disk and who holds it, then try again.",
+        ) from error
+
+
+def ledger_error(error: LedgerError) -> CommandError:
+    """Say what is wrong with the ledger and what to do, as an error of the command line."""
+    return CommandError(
+        "ledger", str(error), exit_code=ExitCode.CONFIGURATION, field="ledger.path", fix=error.fix
+    )
