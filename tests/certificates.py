@@ -22,16 +22,21 @@ class Certificate:
     certificate: Path
     key: Path
 
-    def server_context(self) -> ssl.SSLContext:
+    def server_context(self, *, clients: Path | None = None) -> ssl.SSLContext:
+        """Context of a server; with ``clients`` it wants a certificate of that authority."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.certificate, self.key)
+        if clients is not None:
+            context.load_verify_locations(clients)
+            context.verify_mode = ssl.CERT_REQUIRED
         return context
 
 
 def make_certificate(directory: Path, *, host: str = "127.0.0.1") -> Certificate:
-    """Write a new key and a certificate for ``host`` (an address) into ``directory``."""
+    """Write a new key and a certificate for ``host`` (name or address) into ``directory``."""
+    directory.mkdir(exist_ok=True)
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "payment-worker tests")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"tests of {host}")])
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -41,7 +46,7 @@ def make_certificate(directory: Path, *, host: str = "127.0.0.1") -> Certificate
         .not_valid_before(_VALID_FROM)
         .not_valid_after(_VALID_FROM + _VALID_FOR)
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]),
+            x509.SubjectAlternativeName([_name_of(host)]),
             critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -57,3 +62,10 @@ def make_certificate(directory: Path, *, host: str = "127.0.0.1") -> Certificate
         )
     )
     return made
+
+
+def _name_of(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)

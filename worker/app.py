@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,13 +27,13 @@ from worker.lifecycle.lost import in_force_until
 from worker.messages import Handled
 from worker.model import Delivery
 from worker.permits import AccountPermits
-from worker.ports import Clock, Publisher, Store, StoreUnavailableError
+from worker.ports import BrokerDirectory, Clock, Publisher, Store, StoreUnavailableError
 from worker.processor import Processor
 from worker.providers import PROVIDERS
 from worker.provisioning import provision, topology_of
 from worker.pulse import Pulse
 from worker.replies import Replies
-from worker.settings import Settings
+from worker.settings import Role, Settings
 from worker.sweeper import INTERVAL as SWEEP_SECONDS
 from worker.sweeper import Sweep, Sweeper
 from worker.telemetry import Telemetry
@@ -69,12 +69,14 @@ class Worker:
         self,
         settings: Settings,
         *,
+        broker: Callable[[Role], BrokerDirectory],
         telemetry: Telemetry,
         registry: CollectorRegistry,
         clock: Clock,
         trusted_certificates: Path | None = None,
     ) -> None:
         self._settings = settings
+        self._broker = broker
         self._rules = settings.rules()
         self._book = settings.route_book()
         self._telemetry = telemetry
@@ -108,7 +110,7 @@ class Worker:
             )
             publisher = await stack.enter_async_context(
                 AmqpPublisher(
-                    self._settings.broker_address("publish"),
+                    self._broker("publish"),
                     self._topology,
                     clock=self._clock,
                     on_trouble=self._trouble("publish"),
@@ -171,7 +173,12 @@ class Worker:
         return Ledger(store=store, rules=self._rules, clock=self._clock, restoration=restoration)
 
     async def _provision(self) -> bool:
-        await provision(self._settings, clock=self._clock, on_trouble=self._trouble("setup"))
+        await provision(
+            self._settings,
+            self._broker("operate"),
+            clock=self._clock,
+            on_trouble=self._trouble("setup"),
+        )
         return True
 
     def _tell_ledger_away(self, reason: str) -> None:
@@ -215,7 +222,7 @@ class Worker:
                 await self._clock.sleep(_PROBE_SECONDS)
 
         consumer = AmqpConsumer(
-            self._settings.broker_address("consume"),
+            self._broker("consume"),
             self._topology,
             handle,
             self._telemetry.handled,
@@ -362,7 +369,13 @@ class Worker:
     def _trouble(self, role: str) -> OnTrouble:
         def tell(trouble: BrokerTroubleError, delay: float) -> None:
             self._pulse.lost(role)
-            self._telemetry.disconnected(role, trouble.reason, retry_in=delay)
+            self._telemetry.disconnected(
+                role,
+                trouble.reason,
+                trouble=trouble.kind,
+                needs_person=trouble.needs_person,
+                retry_in=delay,
+            )
 
         return tell
 

@@ -20,6 +20,7 @@ from worker.records import (
     Standing,
     Tombstone,
 )
+from worker.rules import BrokerAddress
 
 Result = TypeVar("Result")
 
@@ -152,6 +153,13 @@ class Transport(Protocol):
         Never follows redirects, never repeats, never raises for a failed call; a cancellation
         while waiting propagates.
         """
+
+
+class BrokerDirectory(Protocol):
+    """Where the broker is and who we are there, asked anew before every connection."""
+
+    def addresses(self) -> tuple[BrokerAddress, ...]:
+        """One address for each endpoint, in order, with the login as it is now; never none."""
 
 
 class Publisher(Protocol):

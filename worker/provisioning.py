@@ -8,10 +8,10 @@ from worker.adapters.connection import (
     OnTrouble,
     TroubleKind,
     close_quietly,
-    connect_patiently,
 )
+from worker.adapters.endpoints import connect_patiently
 from worker.adapters.topology import Finding, Verdict, declare, verify
-from worker.ports import Clock
+from worker.ports import BrokerDirectory, Clock
 from worker.settings import Settings
 from worker.topology import Topology
 
@@ -39,7 +39,9 @@ def topology_of(settings: Settings) -> Topology:
     )
 
 
-async def provision(settings: Settings, *, clock: Clock, on_trouble: OnTrouble) -> None:
+async def provision(
+    settings: Settings, broker: BrokerDirectory, *, clock: Clock, on_trouble: OnTrouble
+) -> None:
     """Declare or look at every object, however long the broker takes to be there.
 
     Raises ``StartRefusedError``, and ``TopologyRefusedError`` where declaring is refused.
@@ -47,7 +49,7 @@ async def provision(settings: Settings, *, clock: Clock, on_trouble: OnTrouble) 
     topology = topology_of(settings)
     while True:
         connection = await connect_patiently(
-            settings.broker_address("operate"), role="setup", clock=clock, on_trouble=on_trouble
+            broker, role="setup", clock=clock, on_trouble=on_trouble
         )
         try:
             if settings.topology.declare:

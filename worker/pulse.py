@@ -80,17 +80,17 @@ class Pulse:
         now = self._clock.monotonic()
         self._last_tick = now
         if self._consumer is not None and self._publisher is not None:
-            self._note("consume", connected=self._consumer.is_consuming)
-            self._note("publish", connected=self._publisher.is_ready)
+            self._note("consume", self._consumer.place, connected=self._consumer.is_consuming)
+            self._note("publish", self._publisher.place, connected=self._publisher.is_ready)
             if self._consumer.is_consuming or self._consumer.pauses:
                 self._telemetry.ticked()
         if now - self._last_beat >= INTERVAL:
             self._last_beat = now
             self._beat()
 
-    def _note(self, role: str, *, connected: bool) -> None:
+    def _note(self, role: str, place: str | None, *, connected: bool) -> None:
         if connected and not self._connected[role]:
-            self._telemetry.connected(role)
+            self._telemetry.connected(role, place)
         self._connected[role] = connected
 
     def _beat(self) -> None:

@@ -1,7 +1,7 @@
 """The numbers an operator may set, each with the reason for its default."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from worker.model import (
@@ -90,7 +90,8 @@ class BrokerAddress:
     """Where the broker is and who we are there; ``heartbeat`` in seconds.
 
     A half-open connection is noticed after three times (heartbeat + 1): measured 9.1 s at 2,
-    48 s at 15, 183 s at the client's default of 60.
+    48 s at 15, 183 s at the client's default of 60. ``others`` are further endpoints, as host and
+    port, that lead to the same broker: the nodes of a cluster.
     """
 
     host: str = "localhost"
@@ -104,6 +105,17 @@ class BrokerAddress:
     key_file: str | None = None
     heartbeat: int = 15
     connection_name: str = "payment-worker"
+    others: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def place(self) -> str:
+        """The first endpoint, as people write it."""
+        return f"{self.host}:{self.port}"
+
+    def addresses(self) -> tuple["BrokerAddress", ...]:
+        """One address for each endpoint, in order; implements ``ports.BrokerDirectory``."""
+        alone = replace(self, others=())
+        return (alone, *(replace(alone, host=host, port=port) for host, port in self.others))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

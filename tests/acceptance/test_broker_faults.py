@@ -75,7 +75,7 @@ async def test_a_wrong_password_is_said_and_tried_until_the_broker_takes_it(
         }
         assert len(tries) < 10
         assert wrong not in worker.log.read_text("utf-8")
-        is_calm(worker)
+        is_calm(worker, pages=1)
 
 
 # --- while requests are under way --------------------------------------------------------------
@@ -165,7 +165,8 @@ async def test_a_work_queue_that_was_deleted_is_consumed_again_once_it_is_back(
         await erp.is_answered()
         assert await worker.stop() == 0
         assert len(worker.told("broker.disconnected")) < 10
-        is_calm(worker)
+        assert worker.told("broker.disconnected", trouble="missing")[0]["log.level"] == "error"
+        is_calm(worker, pages=1)
 
 
 # --- answers that find no place ----------------------------------------------------------------

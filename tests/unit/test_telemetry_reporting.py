@@ -366,10 +366,28 @@ def test_a_breaker_is_shown_open_until_it_closes(desk: Desk) -> None:
     assert [entry["log_level"] for entry in desk.capture.entries] == ["warning", "warning", "info"]
 
 
+def lost(desk: Desk, trouble: str = "lost", *, needs_person: bool = False) -> None:
+    desk.telemetry.disconnected(
+        "consume", "why", trouble=trouble, needs_person=needs_person, retry_in=2.5
+    )
+
+
+def test_what_a_person_must_mend_is_an_error_once_until_we_are_connected_again(desk: Desk) -> None:
+    """Other troubles in between, and further tries, page nobody a second time."""
+    for trouble in ("refused", "lost", "refused", "missing", "missing"):
+        lost(desk, trouble, needs_person=trouble != "lost")
+    desk.telemetry.connected("consume")
+    lost(desk, "missing", needs_person=True)
+    levels = [entry["log_level"] for entry in desk.capture.entries]
+    assert levels == ["error", "warning", "warning", "error", "warning", "info", "error"]
+    assert desk.value("amqp_troubles_total", role="consume", trouble="refused") == 2
+    assert desk.value("amqp_troubles_total", role="consume", trouble="missing") == 3
+
+
 def test_connections_are_counted_when_they_come_back(desk: Desk) -> None:
     desk.telemetry.connected("consume")
     assert desk.value("amqp_reconnects_total", role="consume") is None
-    desk.telemetry.disconnected("consume", "refused", retry_in=2.5)
+    lost(desk)
     assert desk.value("amqp_connected", role="consume") == 0
     desk.telemetry.connected("consume")
     assert desk.value("amqp_connected", role="consume") == 1
@@ -435,8 +453,10 @@ def test_every_field_that_is_ever_written_is_an_allowed_one(desk: Desk) -> None:
     )
     desk.telemetry.given_up(OSError(5, "I/O error"), 0.1)
     desk.telemetry.published(message(Exchange.RETRY, "5s"), Publication.REFUSED)
-    desk.telemetry.connected("consume")
-    desk.telemetry.disconnected("consume", "refused", retry_in=1.0)
+    desk.telemetry.connected("consume", "rabbit-1:5672")
+    desk.telemetry.disconnected(
+        "consume", "refused", trouble="refused", needs_person=True, retry_in=1.0
+    )
     desk.telemetry.breaker_changed(
         BreakerChange(account="a", state=BreakerState.OPEN, reason="rate", pause=1.0)
     )

@@ -378,6 +378,23 @@ async def test_a_certificate_is_verified_as_for_a_payment(broker: Broker, tmp_pa
     assert expiry.verdict is Verdict.OK
 
 
+async def test_each_endpoint_of_the_broker_is_tried_and_named(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """One that answers is enough to go on, and one that does not is worth a look."""
+    async with deployed(broker, tmp_path) as (place, _):
+        away = free_port()
+        place.broker = f'endpoints = ["127.0.0.1:{away}", "127.0.0.1:{broker.port}"]'
+        first, second, *objects = await place.rows("AMQP001", "AMQP002")
+        place.broker = f'endpoints = ["127.0.0.1:{away}", "localhost:{away}"]'
+        (nobody,) = await place.rows("AMQP001")
+    assert (first.verdict, second.verdict) == (Verdict.WARN, Verdict.OK)
+    assert f"127.0.0.1:{away}" in first.cause
+    assert second.about.startswith(f"127.0.0.1:{broker.port},")
+    assert {each.verdict for each in objects} == {Verdict.OK}
+    assert nobody.verdict is Verdict.FAIL
+
+
 async def test_the_brokers_certificate_is_looked_at_too(broker: Broker, tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path)
     async with (

@@ -18,9 +18,9 @@ from worker.adapters.connection import (
     Pace,
     TroubleKind,
     connect,
-    connect_patiently,
     connected,
 )
+from worker.adapters.endpoints import connect_patiently
 from worker.adapters.sessions import Sessions
 from worker.model import Secret
 from worker.rules import BrokerAddress

@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from typing_extensions import override
 
-from worker.ports import Clock
+from worker.ports import BrokerDirectory
 from worker.rules import BrokerAddress
 
 CALL_SECONDS = 10.0
@@ -41,6 +41,11 @@ class BrokerTroubleError(Exception):
         super().__init__(kind, reason)
         self.kind = kind
         self.reason = reason
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether it lasts until somebody mends it: a login, a certificate, a missing queue."""
+        return self.kind not in {TroubleKind.UNREACHABLE, TroubleKind.LOST}
 
     @override
     def __str__(self) -> str:
@@ -80,9 +85,9 @@ class Pace:
 async def connect(
     address: BrokerAddress, *, role: str, seconds: float = 10.0
 ) -> AbstractConnection:
-    """Open one connection, named ``<connection name>:<role>``; one try only.
+    """Open a connection to the first endpoint of an address; one try only.
 
-    Raises ``BrokerTroubleError``.
+    It is named ``<connection name>:<role>``. Raises ``BrokerTroubleError``.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -99,39 +104,41 @@ async def connect(
             )
     except (*CLIENT_ERRORS, ssl.SSLError) as error:
         raise _trouble(address, error) from None  # the client's texts may hold the address's user
+    except asyncio.CancelledError:
+        if is_own_cancellation():
+            raise
+        reason = f"connection to {address.place} lost while it was opened"
+        raise BrokerTroubleError(TroubleKind.LOST, reason) from None
+
+
+async def connect_to_any(
+    broker: BrokerDirectory, *, role: str, seconds: float = 10.0
+) -> AbstractConnection:
+    """Open a connection to the first endpoint that takes it, each tried once and in order.
+
+    ``seconds`` limits each try. Raises ``BrokerTroubleError``, which names every trouble.
+    """
+    troubles: list[BrokerTroubleError] = []
+    for address in broker.addresses():
+        try:
+            return await connect(address, role=role, seconds=seconds)
+        except BrokerTroubleError as trouble:
+            troubles.append(trouble)
+    # An endpoint that answered and refused says more than one that is away.
+    told = [each for each in troubles if each.kind is not TroubleKind.UNREACHABLE] or troubles
+    raise BrokerTroubleError(told[0].kind, "; ".join(each.reason for each in troubles))
 
 
 @contextlib.asynccontextmanager
 async def connected(
-    address: BrokerAddress, *, role: str, seconds: float = 10.0
+    broker: BrokerDirectory, *, role: str, seconds: float = 10.0
 ) -> AsyncIterator[AbstractConnection]:
-    """Open one connection for a short piece of work. Raises ``BrokerTroubleError``."""
-    connection = await connect(address, role=role, seconds=seconds)
+    """Open a connection for a short piece of work, as ``connect_to_any`` does."""
+    connection = await connect_to_any(broker, role=role, seconds=seconds)
     try:
         yield connection
     finally:
         await close_quietly(connection)
-
-
-async def connect_patiently(
-    address: BrokerAddress,
-    *,
-    role: str,
-    clock: Clock,
-    on_trouble: OnTrouble,
-    pace: Pace | None = None,
-) -> AbstractConnection:
-    """Open a connection however long the broker takes to be there."""
-    pace = pace or Pace()
-    failures = 0
-    while True:
-        try:
-            return await connect(address, role=role)
-        except BrokerTroubleError as trouble:
-            delay = pace.delay(failures, clock.fraction())
-            on_trouble(trouble, delay)
-        failures += 1
-        await clock.sleep(delay)
 
 
 async def open_channel(connection: AbstractConnection) -> AbstractChannel:
@@ -180,7 +187,7 @@ def _tls_context(address: BrokerAddress) -> ssl.SSLContext:
 
 
 def _trouble(address: BrokerAddress, error: BaseException) -> BrokerTroubleError:
-    place = f"{address.host}:{address.port}"
+    place = address.place
     match error:
         case (
             aiormq.exceptions.ProbableAuthenticationError()

@@ -23,8 +23,7 @@ from worker.adapters.intake import Intake, Received
 from worker.adapters.sessions import Sessions, end_task
 from worker.messages import Disposition, Handled
 from worker.model import Delivery
-from worker.ports import Clock
-from worker.rules import BrokerAddress
+from worker.ports import BrokerDirectory, Clock
 from worker.topology import Topology
 
 _RETURNED: Final = "returned"
@@ -48,7 +47,7 @@ class AmqpConsumer:
 
     def __init__(
         self,
-        address: BrokerAddress,
+        broker: BrokerDirectory,
         topology: Topology,
         handle: Callable[[Delivery], Awaitable[Handled]],
         on_handled: Callable[[Handled, float], None],
@@ -72,7 +71,7 @@ class AmqpConsumer:
         self._concurrency = concurrency
         self._pace = pace or Pace()
         self._sessions = Sessions(
-            address, role="consumer", clock=clock, on_trouble=on_trouble, pace=pace
+            broker, role="consumer", clock=clock, on_trouble=on_trouble, pace=pace
         )
         self._keeper: asyncio.Task[None] | None = None
         self._recovery: asyncio.Task[None] | None = None
@@ -89,6 +88,11 @@ class AmqpConsumer:
     def is_consuming(self) -> bool:
         """Whether our consumer is registered on the broker: readiness, and the true liveness."""
         return self._intake is not None and self._intake.is_consuming
+
+    @property
+    def place(self) -> str | None:
+        """Endpoint of the broker it is attached to, as ``host:port``."""
+        return self._sessions.place
 
     @property
     def in_flight(self) -> int:

@@ -156,7 +156,9 @@ class Intake:
         queue = self._topology.work_queue
         reason = f"the broker cancelled the consumer of {queue}: was the queue deleted?"
         if frame.consumer_tag == self._tag:
-            self._note_end(BrokerTroubleError(TroubleKind.MISSING, reason))
+            # Not MISSING: a failover cancels as well. The next session asks for the queue, and a
+            # 404 is the answer that needs a person.
+            self._note_end(BrokerTroubleError(TroubleKind.LOST, reason))
 
     def _note_close(self, closing: asyncio.Future[object]) -> None:
         error = None if closing.cancelled() else closing.exception()

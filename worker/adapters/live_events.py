@@ -10,14 +10,13 @@ from worker.adapters.connection import OnTrouble, Pace
 from worker.adapters.follower import follow
 from worker.adapters.sessions import Sessions
 from worker.model import Delivery
-from worker.ports import Clock
-from worker.rules import BrokerAddress
+from worker.ports import BrokerDirectory, Clock
 from worker.topology import Topology
 
 
 @asynccontextmanager
 async def live_events(
-    address: BrokerAddress,
+    broker: BrokerDirectory,
     keys: Sequence[str],
     *,
     topology: Topology,
@@ -48,7 +47,7 @@ async def live_events(
         finally:
             announcing.cancel()
 
-    sessions = Sessions(address, role="watch", clock=clock, on_trouble=on_trouble, pace=pace)
+    sessions = Sessions(broker, role="watch", clock=clock, on_trouble=on_trouble, pace=pace)
     keeper = asyncio.create_task(sessions.run(serve), name="watch")
     keeper.add_done_callback(lambda _: arrived.put_nowait(None))
     try:

@@ -19,12 +19,12 @@ from worker.adapters.connection import (
 from worker.adapters.lane import Lane
 from worker.messages import OutgoingMessage, Publication
 from worker.model import Fault
-from worker.rules import BrokerAddress
+from worker.ports import BrokerDirectory
 from worker.topology import Topology
 
 
 async def publish_alone(
-    address: BrokerAddress, topology: Topology, message: OutgoingMessage, *, seconds: float = 10.0
+    broker: BrokerDirectory, topology: Topology, message: OutgoingMessage, *, seconds: float = 10.0
 ) -> Publication | Fault:
     """Publish once, confirmed, and say what the broker said.
 
@@ -33,7 +33,7 @@ async def publish_alone(
     ``seconds``, is ``UNKNOWN``.
     """
     try:
-        async with asyncio.timeout(seconds), connected(address, role="publisher") as connection:
+        async with asyncio.timeout(seconds), connected(broker, role="publisher") as connection:
             lane = await Lane.open(connection, topology)
             await lane.publish(message, seconds)
     except aio_pika.exceptions.PublishError:  # before DeliveryError: it is a subclass

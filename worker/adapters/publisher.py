@@ -17,8 +17,7 @@ from worker.adapters.connection import (
 from worker.adapters.lane import Lane
 from worker.adapters.sessions import Sessions, end_task
 from worker.messages import OutgoingMessage, Publication
-from worker.ports import Clock
-from worker.rules import BrokerAddress
+from worker.ports import BrokerDirectory, Clock
 from worker.topology import Topology
 
 OnPublication = Callable[[OutgoingMessage, Publication], None]
@@ -41,7 +40,7 @@ class AmqpPublisher:
 
     def __init__(
         self,
-        address: BrokerAddress,
+        broker: BrokerDirectory,
         topology: Topology,
         *,
         clock: Clock,
@@ -54,7 +53,7 @@ class AmqpPublisher:
         self._seconds = seconds
         self._on_publication = on_publication
         self._sessions = Sessions(
-            address, role="publisher", clock=clock, on_trouble=on_trouble, pace=pace
+            broker, role="publisher", clock=clock, on_trouble=on_trouble, pace=pace
         )
         self._keeper: asyncio.Task[None] | None = None
         self._lane: Lane | None = None
@@ -66,6 +65,11 @@ class AmqpPublisher:
     def is_ready(self) -> bool:
         """Whether a publish could start at once; a blocked connection still counts as ready."""
         return self._lane is not None and self._lane.is_usable
+
+    @property
+    def place(self) -> str | None:
+        """Endpoint of the broker it is attached to, as ``host:port``."""
+        return self._sessions.place
 
     @property
     def in_flight(self) -> int:

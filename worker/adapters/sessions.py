@@ -25,7 +25,8 @@ from worker.adapters.connection import (
     close_quietly,
     connect,
 )
-from worker.ports import Clock
+from worker.adapters.endpoints import Turns
+from worker.ports import BrokerDirectory, Clock
 from worker.rules import BrokerAddress
 
 _CANCEL_AGAIN_SECONDS = 1.0
@@ -36,41 +37,43 @@ class Sessions:
 
     def __init__(
         self,
-        address: BrokerAddress,
+        broker: BrokerDirectory,
         *,
         role: str,
         clock: Clock,
         on_trouble: OnTrouble,
         pace: Pace | None = None,
     ) -> None:
-        self._address = address
+        self._turns = Turns(broker, clock=clock, pace=pace or Pace())
         self._role = role
         self._clock = clock
         self._on_trouble = on_trouble
-        self._pace = pace or Pace()
+        self._place: str | None = None
+
+    @property
+    def place(self) -> str | None:
+        """Endpoint of the session that is being served now, as ``host:port``."""
+        return self._place
 
     async def run(self, serve: Callable[[AbstractConnection], Coroutine[Any, Any, None]]) -> None:
         """Connect, serve, and begin again when the session breaks; end when ``serve`` returns.
 
         ``serve`` is cancelled when its connection ends.
         """
-        failures = 0
         while True:
-            started = self._clock.monotonic()
             try:
-                return await self._session(serve)
+                return await self._session(self._turns.take(), serve)
             except BrokerTroubleError as trouble:
-                if self._clock.monotonic() - started >= self._pace.stable:
-                    failures = 0
-                delay = self._pace.delay(failures, self._clock.fraction())
+                delay = self._turns.pass_on(trouble)
                 self._on_trouble(trouble, delay)
-            failures += 1
             await self._clock.sleep(delay)
 
     async def _session(
-        self, serve: Callable[[AbstractConnection], Coroutine[Any, Any, None]]
+        self,
+        address: BrokerAddress,
+        serve: Callable[[AbstractConnection], Coroutine[Any, Any, None]],
     ) -> None:
-        connection = await connect(self._address, role=self._role)
+        connection = await connect(address, role=self._role)
         ended = asyncio.get_running_loop().create_future()
 
         def note_end(_: AbstractConnection | None, error: BaseException | None) -> None:
@@ -78,21 +81,23 @@ class Sessions:
                 ended.set_result(error)
 
         connection.close_callbacks.add(note_end)
+        self._place = address.place
         serving = asyncio.create_task(serve(connection), name=f"{self._role} session")
         try:
             await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
             broken = ended.done()  # asked before we close it ourselves
         finally:
+            self._place = None
             await end_task(serving)
             await close_quietly(connection)
         # Asked in any case: a failure that nobody asks for is reported by the event loop.
         error = None if serving.cancelled() else serving.exception()
         if broken:
-            raise _lost(self._address, ended.result())
+            raise _lost(address, ended.result())
         if serving.cancelled():  # the client's way to say that the connection died under a call
-            raise _lost(self._address, None)
+            raise _lost(address, None)
         if error is not None:
-            raise _session_trouble(self._address, error) from error
+            raise _session_trouble(address, error) from error
 
 
 async def end_task(task: asyncio.Task[None]) -> None:
@@ -120,5 +125,5 @@ def _session_trouble(address: BrokerAddress, error: BaseException) -> BrokerTrou
 
 def _lost(address: BrokerAddress, error: BaseException | None) -> BrokerTroubleError:
     why = broker_text(error) if error is not None else "it ended"
-    reason = f"connection to {address.host}:{address.port} lost: {why}"
+    reason = f"connection to {address.place} lost: {why}"
     return BrokerTroubleError(TroubleKind.LOST, reason)

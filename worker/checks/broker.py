@@ -11,12 +11,14 @@ from worker.checks.deployment import Deployment
 from worker.checks.verdicts import (
     Blame,
     Group,
+    NotReachedError,
     Remark,
     fail,
     ok,
     skip,
     warn,
 )
+from worker.rules import BrokerAddress
 from worker.topology import Topology
 
 CONNECTED = (*SOUND_SETTINGS, "AMQP001")
@@ -39,6 +41,14 @@ def heartbeat_remark(seconds: int) -> Remark | None:
         about="broker.heartbeat",
         fix=f"Set it between {_LEAST_HEARTBEAT} and {_MOST_HEARTBEAT}.",
     )
+
+
+def login_remark(address: BrokerAddress, bar: NotReachedError | None) -> Remark:
+    """What became of one endpoint, where at least one of them let us in."""
+    place = f"{address.place}, virtual host {address.virtual_host}"
+    if bar is not None:
+        return warn(f"not used now: {bar.reason}", about=place, fix=bar.fix)
+    return ok(f"logged in {'with' if address.tls else 'without'} TLS", about=place)
 
 
 def existence_remarks(findings: Iterable[Finding], topology: Topology) -> list[Remark]:
@@ -116,12 +126,9 @@ def depth_remark(queue: str, depth: int) -> Remark:
 
 async def _look_at_login(deployment: Deployment) -> Sequence[Remark]:
     broker = deployment.broker
-    await broker.log_in()
-    address = broker.address
-    security = "with TLS" if address.tls else "without TLS"
-    place = f"{address.host}:{address.port}, virtual host {address.virtual_host}"
-    remark = heartbeat_remark(address.heartbeat)
-    return [ok(f"logged in {security}", about=place), *([remark] if remark else [])]
+    found = [login_remark(address, bar) for address, bar in await broker.log_in()]
+    remark = heartbeat_remark(broker.address.heartbeat)
+    return [*found, *([remark] if remark else [])]
 
 
 async def _look_at_objects(deployment: Deployment) -> Sequence[Remark]:

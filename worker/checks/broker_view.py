@@ -49,16 +49,25 @@ class BrokerView:
 
     def __init__(self, address: BrokerAddress, topology: Topology, *, clock: Clock) -> None:
         self.address = address
+        self._way = address
         self.topology = topology
         self._clock = clock
         self._existing: list[Finding] | None = None
         self._fates: dict[Exchange, Fate] = {}
 
-    async def log_in(self) -> None:
-        """Connect, open the virtual host, leave."""
-        with _answering():
-            async with connected(self.address, role=_ROLE, seconds=_CONNECT_SECONDS):
-                pass
+    async def log_in(self) -> list[tuple[BrokerAddress, NotReachedError | None]]:
+        """Connect to each endpoint, open the virtual host, leave; what barred us, if anything.
+
+        Raises ``NotReachedError`` where no endpoint lets us in.
+        """
+        addresses = self.address.addresses()
+        found = list(zip(addresses, await asyncio.gather(*map(_bar_at, addresses)), strict=True))
+        bars = [bar for _, bar in found if bar is not None]
+        if len(bars) == len(found):
+            raise NotReachedError("; ".join(bar.reason for bar in bars), bars[0].fix)
+        # No question waits for an endpoint that is known to be away.
+        self._way = next(address for address, bar in found if bar is None)
+        return found
 
     async def existing(self) -> list[Finding]:
         """Which objects exist, the other environment's marks included."""
@@ -97,14 +106,14 @@ class BrokerView:
                 type="check",
             )
             self._fates[exchange] = await publish_alone(
-                self.address, self.topology, message, seconds=_PUBLISH_SECONDS
+                self._way, self.topology, message, seconds=_PUBLISH_SECONDS
             )
         return self._fates[exchange]
 
     async def depth(self, queue: str) -> int:
         """Messages that are ready in a queue; raises ``CannotSeeError`` where it is not shown."""
         with _answering():
-            async with connected(self.address, role=_ROLE, seconds=_CONNECT_SECONDS) as connection:
+            async with connected(self._way, role=_ROLE, seconds=_CONNECT_SECONDS) as connection:
                 walk = await AmqpLetterQueue.open(
                     connection, queue, topology=self.topology, clock=self._clock
                 )
@@ -115,7 +124,7 @@ class BrokerView:
 
     async def _verified(self, topology: Topology, *, arguments: bool) -> list[Finding]:
         with _answering():
-            async with connected(self.address, role=_ROLE, seconds=_CONNECT_SECONDS) as connection:
+            async with connected(self._way, role=_ROLE, seconds=_CONNECT_SECONDS) as connection:
                 return await verify(connection, topology, arguments=arguments)
 
 
@@ -147,6 +156,15 @@ class _QueuesInFull(Topology):
     @override
     def foreign_marks(self) -> tuple[str, ...]:
         return ()
+
+
+async def _bar_at(address: BrokerAddress) -> NotReachedError | None:
+    try:
+        with _answering():
+            async with connected(address, role=_ROLE, seconds=_CONNECT_SECONDS):
+                return None
+    except NotReachedError as bar:
+        return bar
 
 
 @contextmanager

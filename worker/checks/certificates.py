@@ -1,5 +1,6 @@
 """SEC003: certificates are verified and last."""
 
+import asyncio
 import ssl
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -33,20 +34,25 @@ async def _look(deployment: Deployment) -> Sequence[Remark]:
     settings, now = deployment.settings, deployment.clock.now()
     found = told(deployment, _ID)
     if settings.broker.tls:
-        found.append(expiry("broker", await _reach_broker(settings), now))
+        found.extend(
+            expiry(f"broker {reached.place}", reached, now)
+            for reached in await _reach_broker(settings)
+        )
     found.extend(expiry(name, reached, now) for name, reached in await deployment.reached())
     return found
 
 
-async def _reach_broker(settings: Settings) -> Reached:
+async def _reach_broker(settings: Settings) -> list[Reached]:
     broker = settings.broker
     try:
         context = ssl.create_default_context(cafile=broker.ca_file)
         if broker.certificate_file is not None:
             context.load_cert_chain(broker.certificate_file, broker.key_file)
     except OSError as error:  # AMQP001 says which file it is
-        return Reached(place=broker.host, trouble=str(error.strerror))
-    return await reach(broker.host, broker.port, context)
+        return [Reached(place=host, trouble=str(error.strerror)) for host, _ in broker.places()]
+    return list(
+        await asyncio.gather(*(reach(host, port, context) for host, port in broker.places()))
+    )
 
 
 CHECKS = (

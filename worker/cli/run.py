@@ -79,7 +79,13 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
-    worker = Worker(loaded.settings, telemetry=telemetry, registry=registry, clock=context.clock)
+    worker = Worker(
+        loaded.settings,
+        broker=loaded.broker,
+        telemetry=telemetry,
+        registry=registry,
+        clock=context.clock,
+    )
     telemetry.noted(
         "Starting",
         "worker.starting",

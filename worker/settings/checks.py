@@ -248,12 +248,20 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             (("broker", "prefetch"),),
             is_warning=True,
         )
-    if not broker.tls and not is_loopback(broker.host):
+    if broker.endpoints and "host" in broker.model_fields_set:
+        yield Finding(
+            ("broker", "endpoints"),
+            "It stands instead of broker.host, which is not used.",
+            "CFG001",
+            (("broker", "host"),),
+            is_warning=True,
+        )
+    if not broker.tls and not all(is_loopback(host) for host, _ in broker.places()):
         yield Finding(
             ("broker", "tls"),
             "Payment links travel to the broker without TLS.",
             "SEC003",
-            (("broker", "host"),),
+            (("broker", "host"), ("broker", "endpoints")),
             is_warning=True,
         )
     if (broker.certificate_file is None) != (broker.key_file is None):

@@ -1,7 +1,7 @@
 """From sources to settings: merge, validate, check as a whole, and report every fault at once."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +16,7 @@ from worker.settings.catalogue import Catalogue, Path, dotted
 from worker.settings.checks import findings_of
 from worker.settings.faults import Finding, SettingsError, SettingsFault, path_of, sentence_of
 from worker.settings.layers import variable_of
+from worker.settings.login import FreshLogin
 from worker.settings.root import Role, Settings
 from worker.settings.sources import (
     CONTAINER_SECRETS,
@@ -42,6 +43,11 @@ class Loaded:
     settings: Settings
     sources: Sources
     warnings: tuple[SettingsFault, ...]
+    read_again: Callable[[], Sources]
+
+    def broker(self, role: Role) -> FreshLogin:
+        """Where the broker is for one of our connections, with the login as it then is."""
+        return FreshLogin(self.settings.broker_address(role), self.read_again)
 
 
 def load(
@@ -59,14 +65,17 @@ def load(
     ``environment`` and ``container_secrets`` replace the process environment and the mount.
     Raises ``SettingsError`` with every fault found, in ``config`` or elsewhere.
     """
-    sources = read_sources(
-        CATALOGUE,
-        flags=flags or {},
-        config=config,
-        environment=environment,
-        container_secrets=container_secrets,
-    )
-    return assess(sources, today)
+
+    def read() -> Sources:
+        return read_sources(
+            CATALOGUE,
+            flags=flags or {},
+            config=config,
+            environment=environment,
+            container_secrets=container_secrets,
+        )
+
+    return assess(read, today)
 
 
 def load_broker(
@@ -101,8 +110,9 @@ def load_broker(
     return settings.broker_address(role), settings.broker.prefix
 
 
-def assess(sources: Sources, today: date) -> Loaded:
-    """Validate merged sources and check them as a whole; raises ``SettingsError``."""
+def assess(read: Callable[[], Sources], today: date) -> Loaded:
+    """Read and validate all sources and check them as a whole; raises ``SettingsError``."""
+    sources = read()
     tree, faults = sources.merged()
     settings, errors = _validated(tree)
     faults += [_fault(error, sources) for error in _heard(errors, sources)]
@@ -122,6 +132,7 @@ def assess(sources: Sources, today: date) -> Loaded:
         settings=settings,
         sources=sources,
         warnings=tuple(_ordered([*sources.warnings(), *warnings])),
+        read_again=read,
     )
 
 

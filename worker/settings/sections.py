@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 from worker.model import Cents, Origin, PaymentTarget, PaymentType, Secret
 from worker.rules import BrokerAddress, ForceLive, Rules
 from worker.settings.values import (
+    BrokerEndpoints,
     Duration,
     Keys,
     Name,
@@ -18,6 +19,7 @@ from worker.settings.values import (
     Seconds,
     Section,
     Whole,
+    split_endpoint,
 )
 
 _RULES = Rules()
@@ -29,6 +31,10 @@ class Broker(Section):
 
     host: str = Field(default=_ADDRESS.host, description="Host name or address of RabbitMQ.")
     port: Whole = Field(default=_ADDRESS.port, gt=0, lt=65536, description="AMQP port; 5671: TLS.")
+    endpoints: BrokerEndpoints = Field(
+        default=(),
+        description="Nodes of a cluster instead of `host`: host or host:port, taken in turn.",
+    )
     virtual_host: str = Field(default=_ADDRESS.virtual_host, description="Virtual host.")
     user: str = Field(description="User; the worker's own, with least privileges.")
     password: Password = Field(description="Password; from a secret file.")
@@ -62,11 +68,19 @@ class Broker(Section):
         default=1800.0, description="The broker's own limit for an acknowledgement (30 minutes)."
     )
 
+    def places(self) -> list[tuple[str, int]]:
+        """Host and port of every endpoint; a setting of its own only where there are several."""
+        return [split_endpoint(each, self.port) for each in self.endpoints] or [
+            (self.host, self.port)
+        ]
+
     def address(self, connection_name: str) -> BrokerAddress:
         """Core value of this table; ``connection_name`` is what the broker shows for it."""
+        (host, port), *others = self.places()
         return BrokerAddress(
-            host=self.host,
-            port=self.port,
+            host=host,
+            port=port,
+            others=tuple(others),
             virtual_host=self.virtual_host,
             user=self.user,
             password=Secret(self.password.get_secret_value()),

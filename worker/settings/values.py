@@ -19,6 +19,7 @@ from pydantic_core import PydanticCustomError
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"(\d{1,9})([smhd])")
 _PORTS = 65536
+_ENDPOINT = re.compile(r"(?P<host>[a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\])(:(?P<port>[0-9]{1,5}))?")
 _KEY_BYTES = 32
 
 Listed = TypeVar("Listed")
@@ -149,6 +150,25 @@ def _host(text: str) -> str:
     return text.lower()
 
 
+def split_endpoint(text: str, port: int) -> tuple[str, int]:
+    """Read ``host`` or ``host:port``, an IPv6 address in brackets; ``port`` where none is given.
+
+    Raises pydantic's error in words.
+    """
+    match = _ENDPOINT.fullmatch(text)
+    own_port = int(match["port"] or port) if match is not None else 0
+    if match is None or not 0 < own_port < _PORTS:
+        raise PydanticCustomError(
+            "endpoint", "Give each endpoint as host or host:port, without scheme or path."
+        )
+    return match["host"].strip("[]"), own_port
+
+
+def _endpoint(text: str) -> str:
+    split_endpoint(text, 1)
+    return text
+
+
 NOT_BOOL: Callable[[object], object] = _not_bool
 
 Whole = Annotated[int, BeforeValidator(NOT_BOOL)]
@@ -178,4 +198,11 @@ Origins = Annotated[
     tuple[OriginName, ...], BeforeValidator(_listed), AfterValidator(_unique), Field(min_length=1)
 ]
 Keys = Annotated[tuple[Key, ...], BeforeValidator(_listed), Field(min_length=1, max_length=8)]
+BrokerEndpoints = Annotated[
+    tuple[Annotated[str, AfterValidator(_endpoint)], ...],
+    BeforeValidator(_listed),
+    AfterValidator(_unique),
+]
+"""Nodes of one broker, each ``host`` or ``host:port``."""
+
 AS_LIST = BeforeValidator(_listed)

@@ -196,6 +196,12 @@ class Metrics:
             ("role",),
             registry=registry,
         )
+        self.troubles = Counter(
+            "payment_worker_amqp_troubles",
+            "Connections lost or not opened: unreachable, refused, certificate, lost, missing.",
+            ("role", "trouble"),
+            registry=registry,
+        )
         self.lost_lines = Gauge(
             "payment_worker_log_lines_lost",
             "Log lines that could not be written.",

@@ -72,6 +72,7 @@ ALLOWED = frozenset(
         "labels.status",
         "labels.step",
         "labels.tries",
+        "labels.trouble",
         "labels.unclaimed",
         "labels.unknown_properties",
         "labels.unsent",

@@ -59,6 +59,7 @@ class Telemetry:
         self._metrics = Metrics(registry)
         self._metrics.build.info({"version": version})
         self._known: set[str] = set()
+        self._paged: dict[str, str] = {}
         if writer is not None:
             self._metrics.lost_lines.set_function(lambda: float(writer.lost))
 
@@ -155,25 +156,40 @@ class Telemetry:
         for each in BreakerState:
             self._metrics.breaker_state.labels(account, each).set(each is state)
 
-    def connected(self, role: str) -> None:
-        """A broker connection is open, for the first time or again."""
+    def connected(self, role: str, place: str | None = None) -> None:
+        """A broker connection is open, for the first time or again; ``place`` is its endpoint."""
         self._metrics.connected.labels(role).set(1)
+        self._paged.pop(role, None)
         if role in self._known:
             self._metrics.reconnects.labels(role).inc()
         self._known.add(role)
         self._log.info(
             "Connected to the broker",
-            **{"event.action": "broker.connected", "labels.role": role},
+            **{"event.action": "broker.connected"},
+            **_labels({"role": role, "host": place}),
         )
 
-    def disconnected(self, role: str, reason: str, *, retry_in: float | None = None) -> None:
-        """A broker connection is lost or could not be opened; ``retry_in`` in seconds."""
+    def disconnected(
+        self, role: str, reason: str, *, trouble: str, needs_person: bool, retry_in: float
+    ) -> None:
+        """A broker connection is lost or could not be opened; ``retry_in`` in seconds.
+
+        ``trouble`` is its kind. What a person must mend (a refused login, a certificate, a queue
+        that is gone: rabbitmq failure cases 21 and 37) is an error once, until we are connected
+        again or the kind changes; each further try is a warning like any other.
+        """
         self._metrics.connected.labels(role).set(0)
-        self._log.warning(
+        self._metrics.troubles.labels(role, trouble).inc()
+        is_page = needs_person and self._paged.get(role) != trouble
+        if is_page:
+            self._paged[role] = trouble
+        say = self._log.error if is_page else self._log.warning
+        say(
             "No connection to the broker",
             **{
                 "event.action": "broker.disconnected",
                 "labels.role": role,
+                "labels.trouble": trouble,
                 "labels.reason": reason,
                 "labels.seconds": retry_in,
             },
