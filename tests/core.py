@@ -16,7 +16,7 @@ from tests.provider_examples import BASKET_ACCOUNT, LINK_ACCOUNT, STAGING
 from worker.announcer import Announcer
 from worker.breaker import BreakerChange
 from worker.caller import Caller
-from worker.calls import HttpReply, HttpRequest, NoReply, Silence
+from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Silence
 from worker.ledger import Ledger
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import (
@@ -203,13 +203,21 @@ class CountingProviders:
     fresh_connections: list[bool] = field(default_factory=list)
 
     async def send(
-        self, request: HttpRequest, *, fresh_connection: bool, seconds: float
+        self,
+        request: HttpRequest,
+        *,
+        fresh_connection: bool,
+        seconds: float,
+        departure: Departure | None = None,
     ) -> HttpReply | NoReply:
         assert seconds > 0
         self.requests.append(request)
         self.fresh_connections.append(fresh_connection)
         behaviour = self.behaviours.pop(0) if self.behaviours else ANSWERS
         answer = self._act(request) if behaviour.acts else {}
+        fact = behaviour.fact
+        if departure is not None:
+            departure.has_left = not isinstance(fact, NoReply) or fact.may_have_arrived
         if behaviour.fact is not None:
             return behaviour.fact
         return HttpReply(

@@ -4,14 +4,20 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import assert_never
 
 from tests.fakes_clock import START
-from worker.calls import HttpReply, HttpRequest, NoReply, Silence
+from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Silence
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """No answer, ever: the call ends only when it is cancelled."""
+    """No answer, ever: the call ends only when it is cancelled.
+
+    Without ``has_left`` it hangs while it connects.
+    """
+
+    has_left: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +64,24 @@ def hang(*, applied: bool) -> Step:
     return Step(fact=Hang(), applied=applied)
 
 
+def hang_connecting() -> Step:
+    """Nothing has left this machine yet, and the call waits until it is cancelled."""
+    return Step(fact=Hang(has_left=False), applied=False)
+
+
+def _is_kept_back(step: Step) -> bool:
+    """Whether nothing leaves: the step says so, or hangs without reaching anybody."""
+    match step.fact:
+        case NoReply(may_have_arrived=arrived):
+            return not arrived
+        case Hang(has_left=left):
+            return not left
+        case HttpReply():
+            return False
+        case other:
+            assert_never(other)
+
+
 @dataclass(slots=True)
 class FakeTransport:
     """Implements ``ports.Transport``; a call beyond the script fails the test.
@@ -76,12 +100,19 @@ class FakeTransport:
         self.script.extend(steps)
 
     async def send(
-        self, request: HttpRequest, *, fresh_connection: bool, seconds: float
+        self,
+        request: HttpRequest,
+        *,
+        fresh_connection: bool,
+        seconds: float,
+        departure: Departure | None = None,
     ) -> HttpReply | NoReply:
         assert self.script, "a call that no step was written for"
         step = self.script.pop(0)
         self.calls.append(Call(request=request, fresh_connection=fresh_connection, seconds=seconds))
         self.applied += step.applied
+        if departure is not None:
+            departure.has_left = not _is_kept_back(step)
         if isinstance(step.fact, Hang):
             self.waiting.set()
             never: asyncio.Future[NoReply] = asyncio.get_running_loop().create_future()

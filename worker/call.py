@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from worker.calls import (
+    Departure,
     HttpReply,
     HttpRequest,
     Misconfigured,
@@ -40,7 +41,7 @@ class Unused:
 
 
 class Call:
-    """The calls of one claim; ``tries`` and ``is_sending`` tell how far it came, even cut off."""
+    """The calls of one claim; ``tries`` and ``may_have_arrived`` tell how far it came, cut off."""
 
     def __init__(
         self,
@@ -61,7 +62,12 @@ class Call:
         self._clock = clock
         self._rules = rules
         self.tries: tuple[Try, ...] = ()
-        self.is_sending = False
+        self._departure: Departure | None = None
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether the call under way has left this machine; false between two tries."""
+        return self._departure is not None and self._departure.has_left
 
     async def run(self) -> Ended | Unused:
         """Call until something is decided, or tries, seconds, lease or permit end it (R6).
@@ -87,20 +93,21 @@ class Call:
 
     async def _try(self) -> Outcome:
         started_at = self._clock.now()
-        self.is_sending = True
+        self._departure = Departure()
         self._permit.begin()
-        outcome = await self._exchange()
-        self.is_sending = False
+        outcome = await self._exchange(self._departure)
+        self._departure = None
         entry = Try(started_at=started_at, ended_at=self._clock.now(), outcome=outcome)
         self.tries = (*self.tries, entry)
         return outcome
 
-    async def _exchange(self) -> Outcome:
+    async def _exchange(self, departure: Departure) -> Outcome:
         request = self._build()
         answer = await self._transport.send(
             request,
             fresh_connection=self._won.record.operation_class is OperationClass.NON_IDEMPOTENT,
             seconds=self._rules.call_seconds,
+            departure=departure,
         )
         if isinstance(answer, NoReply):
             return of_silence(answer)
@@ -134,7 +141,8 @@ class Call:
 def cut_off(call: Call) -> Outcome | None:
     """What a call amounts to whose task was cancelled or broke; ``None`` when nothing was sent.
 
-    A call under way may have arrived: that is all anybody can say. Between two tries the last
-    one had provably not been applied.
+    A request that has left may have arrived: that is all anybody can say. Before that, looking
+    up a name or connecting, nothing was sent; between two tries the last one had provably not
+    been applied.
     """
-    return Unknown() if call.is_sending else None
+    return Unknown() if call.may_have_arrived else None

@@ -57,6 +57,17 @@ class NoReply:
     silence: Silence
 
 
+@dataclass(slots=True)
+class Departure:
+    """How far one exchange came, for a caller that is cancelled and gets no fact.
+
+    ``has_left`` is set before the first byte is handed to the socket; while it is not, nothing
+    has left this machine.
+    """
+
+    has_left: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Succeeded:
     """Applied, and the answer was understood. A basket item may come without a link."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-from worker.calls import HttpReply, HttpRequest, NoReply, Outcome
+from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
 from worker.messages import OutgoingMessage, Publication
 from worker.model import CancelRequest, Delivery, Fingerprint, PaymentRequest, Route, Secret
 from worker.records import (
@@ -146,12 +146,17 @@ class Transport(Protocol):
     """One HTTP exchange. It reports facts; what they mean is the core's business."""
 
     async def send(
-        self, request: HttpRequest, *, fresh_connection: bool, seconds: float
+        self,
+        request: HttpRequest,
+        *,
+        fresh_connection: bool,
+        seconds: float,
+        departure: Departure | None = None,
     ) -> HttpReply | NoReply:
         """POST within ``seconds`` overall.
 
         Never follows redirects, never repeats, never raises for a failed call; a cancellation
-        while waiting propagates.
+        while waiting propagates, and ``departure`` then tells whether the request had left.
         """
 
 

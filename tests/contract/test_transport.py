@@ -10,9 +10,9 @@ import pytest
 
 from tests.fakes_clock import FakeClock
 from tests.fakes_transport import FakeTransport, Hang, Step, hang, lost, not_sent, reply
-from tests.servers import Connection, RawServer, answer, refused_port
+from tests.servers import Connection, RawServer, answer, refused_port, silent_port
 from worker.adapters.http import BODY_CAP, HttpTransport
-from worker.calls import HttpReply, HttpRequest, NoReply, Silence
+from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Silence
 from worker.ports import Transport
 
 LIMIT = 5.0
@@ -184,6 +184,36 @@ async def test_a_cancellation_propagates_after_the_request_arrived(
         await task
     assert bench.arrived() == [b"1"]
     assert bench.applied() == 1
+
+
+async def test_a_cancelled_call_tells_whether_it_had_left(bench: Bench, *, fresh: bool) -> None:
+    """Payment rules section 2: the phase decides, not the name of the exception."""
+    departure = Departure()
+    bench.script.append(hang(applied=True))
+    sending = asyncio.create_task(
+        bench.transport.send(
+            request_to(bench.url, b"1"), fresh_connection=fresh, seconds=LIMIT, departure=departure
+        )
+    )
+    await bench.waiting.wait()
+    sending.cancel()
+    await asyncio.wait({sending})
+    assert (sending.cancelled(), departure.has_left) == (True, True)
+
+
+async def test_a_call_cancelled_while_it_connects_has_not_left(*, fresh: bool) -> None:
+    """The other side takes no connection: its queue of them is full."""
+    departure = Departure()
+    async with HttpTransport(clock=FakeClock()) as transport:
+        with silent_port() as port:
+            request = request_to(f"http://127.0.0.1:{port}/pay", b"1")
+            sending = asyncio.create_task(
+                transport.send(request, fresh_connection=fresh, seconds=LIMIT, departure=departure)
+            )
+            await asyncio.wait({sending}, timeout=0.1)
+            sending.cancel()
+            await asyncio.wait({sending})
+    assert (sending.cancelled(), departure.has_left) == (True, False)
 
 
 async def test_the_fake_fails_a_call_nobody_wrote_a_step_for() -> None:

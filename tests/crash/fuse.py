@@ -16,7 +16,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
-from worker.calls import HttpReply, HttpRequest, NoReply
+from worker.calls import Departure, HttpReply, HttpRequest, NoReply
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Delivery
 from worker.ports import (
@@ -305,10 +305,17 @@ class FusedTransport:
         self._fuse = fuse
 
     async def send(
-        self, request: HttpRequest, *, fresh_connection: bool, seconds: float
+        self,
+        request: HttpRequest,
+        *,
+        fresh_connection: bool,
+        seconds: float,
+        departure: Departure | None = None,
     ) -> HttpReply | NoReply:
         await self._fuse.boundary("before call")
-        answer = await self._inner.send(request, fresh_connection=fresh_connection, seconds=seconds)
+        answer = await self._inner.send(
+            request, fresh_connection=fresh_connection, seconds=seconds, departure=departure
+        )
         await self._fuse.boundary("after call")
         return answer
 

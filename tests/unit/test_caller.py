@@ -15,7 +15,7 @@ from tests.fakes_transport import FakeTransport, Step, hang, lost, not_sent, rep
 from tests.provider_examples import BASKET_ROUTE, CANCEL, REMOVAL_ROUTE
 from tests.rows import OTHER_TOKEN, claim_wish
 from worker.caller import Called, Caller
-from worker.calls import HttpReply, HttpRequest, Misconfigured, NoReply
+from worker.calls import Departure, HttpReply, HttpRequest, Misconfigured, NoReply
 from worker.codes import Code
 from worker.ledger import Ledger
 from worker.lifecycle.wishes import Decided, Held, Waiting, Won
@@ -75,9 +75,16 @@ class WatchedTransport(FakeTransport):
 
     @override
     async def send(
-        self, request: HttpRequest, *, fresh_connection: bool, seconds: float
+        self,
+        request: HttpRequest,
+        *,
+        fresh_connection: bool,
+        seconds: float,
+        departure: Departure | None = None,
     ) -> HttpReply | NoReply:
-        answer = await super().send(request, fresh_connection=fresh_connection, seconds=seconds)
+        answer = await super().send(
+            request, fresh_connection=fresh_connection, seconds=seconds, departure=departure
+        )
         if self.before_answering is not None:
             self.before_answering()
         return answer

@@ -10,7 +10,6 @@ payment rules section 1), so here it only chooses the word for the log.
 import asyncio
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import Final, Self
@@ -20,7 +19,7 @@ import structlog
 from yarl import URL
 
 from worker import __version__
-from worker.calls import HttpReply, HttpRequest, NoReply, Silence
+from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Silence
 from worker.ports import Clock
 
 BODY_CAP: Final = 64 * 1024
@@ -36,13 +35,6 @@ _OWN_HEADERS: Final = {
 }
 
 _logger = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class _Wire:
-    """What the trace saw of one call."""
-
-    sent: bool = False
 
 
 class HttpTransport:
@@ -98,35 +90,40 @@ class HttpTransport:
         await self._reused.close()
 
     async def send(
-        self, request: HttpRequest, *, fresh_connection: bool, seconds: float
+        self,
+        request: HttpRequest,
+        *,
+        fresh_connection: bool,
+        seconds: float,
+        departure: Departure | None = None,
     ) -> HttpReply | NoReply:
         """POST within ``seconds`` overall, name resolution and the whole answer included.
 
         Never follows a redirect, never repeats, never raises for a failed call. A cancellation
-        propagates; its phase is not told, so a cancelled call counts as unknown (rule R2).
+        propagates; ``departure`` tells its phase.
         """
         session = self._fresh if fresh_connection else self._reused
-        wire = _Wire()
+        departure = departure or Departure()
         try:
             async with asyncio.timeout(seconds):
-                return await self._exchange(session, request, wire)
+                return await self._exchange(session, request, departure)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            return NoReply(wire.sent, silence_of(error, sent=wire.sent))
+            return NoReply(departure.has_left, silence_of(error, sent=departure.has_left))
         except Exception as error:  # noqa: BLE001  payment rules section 2: an unexpected exception after sending is unknown, never an internal error
             facts = {"event.action": "transport.surprise", "error.type": type(error).__name__}
             # Not `exception`: a traceback shows the signed address and the body.
             _logger.error("A call failed in a way nobody foresaw", **facts)  # noqa: TRY400
-            return NoReply(wire.sent, silence_of(error, sent=wire.sent))
+            return NoReply(departure.has_left, silence_of(error, sent=departure.has_left))
 
     async def _exchange(
-        self, session: aiohttp.ClientSession, request: HttpRequest, wire: _Wire
+        self, session: aiohttp.ClientSession, request: HttpRequest, departure: Departure
     ) -> HttpReply:
         response = await session.post(
             URL(request.url, encoded=True),  # a re-quoted address breaks its signature
             data=request.body,
             headers=list(request.headers),
             allow_redirects=False,  # a followed 307 repeats the payment elsewhere
-            trace_request_ctx=wire,
+            trace_request_ctx=departure,
         )
         try:
             body = await _read_capped(response)
@@ -175,8 +172,8 @@ async def _note_sent(
     context: SimpleNamespace,
     _params: aiohttp.TraceRequestHeadersSentParams,
 ) -> None:
-    wire: _Wire = context.trace_request_ctx
-    wire.sent = True
+    departure: Departure = context.trace_request_ctx
+    departure.has_left = True
 
 
 async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
