@@ -1,11 +1,9 @@
 """Calling a provider under a claim and recording how it ended, whatever happens meanwhile."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from worker.call import Call, Ended, Unused, cut_off
 from worker.calls import HttpReply, HttpRequest, Outcome, Try, Unknown
@@ -15,11 +13,8 @@ from worker.lifecycle.wishes import Decided, Held, Waiting, Won, held
 from worker.model import CancelRequest, PaymentRequest, ProviderKind, Refusal, Route
 from worker.ports import Clock, Permit, Provider, StoreUnavailableError, Transport
 from worker.retry import backoff
-from worker.rules import Rules
-from worker.shield import finish
-
-RECORDING_SECONDS = 10.0
-"""How long recording an outcome may outlive the cancellation of its task."""
+from worker.rules import RECORDING_SECONDS, Rules
+from worker.shield import attempt, finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +117,8 @@ class Caller:
         try:
             end = await call.run()
         except asyncio.CancelledError:
-            with suppress(StoreUnavailableError, TimeoutError):
-                # What cannot be recorded expires with its lease; the task stays cancelled.
-                await self._record_cut(won, call)
+            # What cannot be recorded expires with its lease; the task stays cancelled.
+            await attempt(self._record_cut(won, call), seconds=RECORDING_SECONDS)
             raise
         except Exception as error:  # noqa: BLE001 - while CALLING a surprise is an unknown outcome
             self._on_surprise(error)
@@ -159,13 +153,10 @@ class Caller:
 
     async def _record_cut(self, won: Won, call: Call) -> None:
         outcome = cut_off(call)
-        record: Coroutine[Any, Any, object] = (
-            self._ledger.release(won.record.operation_id, won.token, after=timedelta(0))
-            if outcome is None
-            else self._settle(won, call, Ended(outcome))
-        )
-        async with asyncio.timeout(RECORDING_SECONDS):
-            await finish(record, seconds=RECORDING_SECONDS)
+        if outcome is None:
+            await self._ledger.release(won.record.operation_id, won.token, after=timedelta(0))
+        else:
+            await self._settle(won, call, Ended(outcome))
 
     async def _unused(self, won: Won, end: Unused) -> Held:
         pause = timedelta(seconds=end.pause)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypeVar, assert_never
 
-from worker.caller import RECORDING_SECONDS, Called, Caller
+from worker.caller import Called, Caller
 from worker.contract.reading import read
 from worker.contract.suspicions import suspicions_of
 from worker.ledger import Ledger
@@ -30,7 +30,7 @@ from worker.model import (
 from worker.ports import Clock, Permit, Permits, StoreUnavailableError
 from worker.replies import Replies, returned
 from worker.routing import route, route_cancellation, was_forced
-from worker.rules import RouteBook, Rules
+from worker.rules import RECORDING_SECONDS, RouteBook, Rules
 from worker.shield import finish
 
 Leave = AbstractAsyncContextManager[Permit | float | None]

@@ -46,6 +46,27 @@ class Rules:
         return max(0.0, self.delivery_seconds - needed)
 
 
+RECORDING_SECONDS = 8.0
+"""How long a claim or an outcome may outlive the cancellation of its task: what was not written
+by then is taken out of the ledger's queue (a claim) or left in it (an outcome)."""
+
+CANCELLED_SECONDS = RECORDING_SECONDS + 1.0
+"""How long the consumer waits for handlers it has cancelled."""
+
+LOCK_SECONDS = 5.0
+"""How long the ledger waits for a lock at a time; a closing one waits no second time."""
+
+CLOSING_SECONDS = 5.0
+"""How long closing a broker connection may take, where the broker is gone."""
+
+ENDING_SECONDS = CANCELLED_SECONDS + LOCK_SECONDS + CLOSING_SECONDS
+"""What a stop may take beyond the drain, or after a second signal, when everything is stuck.
+
+The steps come one after another: handlers are cancelled and record what they know, connections
+are closed (both at once), the ledger writes what is queued. The supervisor must give at least
+that much (``stop_grace_seconds``).
+"""
+
 LEAST_CALLS = 10
 """An account's own calls at least, where many accounts share a worker."""
 

@@ -8,7 +8,7 @@ import pytest
 from typing_extensions import override
 
 from tests.fakes_clock import START, FakeClock
-from tests.fakes_transport import FakeTransport, Step, hang, lost, not_sent, reply
+from tests.fakes_transport import FakeTransport, Step, hang, hang_connecting, lost, not_sent, reply
 from tests.rows import NOW, TOKEN, payment
 from worker.call import Call, Ended, Unused, cut_off
 from worker.calls import (
@@ -238,6 +238,16 @@ async def test_a_call_cut_off_under_way_may_have_arrived() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert cut_off(attempt.call) == Unknown()
+
+
+async def test_a_call_cut_off_while_it_connects_was_not_sent() -> None:
+    attempt = Attempt(hang_connecting())
+    running = asyncio.ensure_future(attempt.run())
+    await attempt.transport.waiting.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert cut_off(attempt.call) is None
 
 
 class HangingClock(FakeClock):

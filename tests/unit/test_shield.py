@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.crash.fuse import Turn
-from worker.shield import finish
+from worker.shield import attempt, finish
 
 SOON = 0.001
 
@@ -17,11 +17,16 @@ class Work:
         self.started = asyncio.Event()
         self.go_on = asyncio.Event()
         self.is_done = False
+        self.is_called_off = False
         self.undone: list[str] = []
 
     async def run(self) -> str:
         self.started.set()
-        await self.go_on.wait()
+        try:
+            await self.go_on.wait()
+        except asyncio.CancelledError:
+            self.is_called_off = True
+            raise
         self.is_done = True
         return "done"
 
@@ -90,11 +95,30 @@ async def test_undoing_in_vain_changes_nothing_about_the_cancellation() -> None:
     assert work.undone == ["done"]
 
 
-async def test_work_that_takes_too_long_is_left_behind() -> None:
+async def test_recording_that_takes_too_long_is_left_to_itself() -> None:
+    work = Work()
+    running = asyncio.ensure_future(finish(work.run(), seconds=SOON))
+    await stopped(work, running, go_on=False)
+    work.go_on.set()
+    while not work.is_done:
+        await Turn()
+
+
+async def test_a_claim_that_takes_too_long_is_called_off() -> None:
+    """Made later, it would belong to nobody until its lease has expired."""
     work = Work()
     running = asyncio.ensure_future(finish(work.run(), seconds=SOON, when_cancelled=work.undo))
     await stopped(work, running, go_on=False)
-    assert work.undone == []
+    work.go_on.set()
+    while not work.is_called_off:
+        await Turn()
+    assert (work.is_done, work.undone) == (False, [])
+
+
+async def test_an_attempt_ends_with_its_seconds_and_its_work_goes_on() -> None:
+    work = Work()
+    await attempt(work.fail(), seconds=SOON)
+    assert not work.is_done
     work.go_on.set()
     while not work.is_done:
         await Turn()

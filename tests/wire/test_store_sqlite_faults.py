@@ -44,7 +44,7 @@ class WatchedLedger:
         self.connection = connect_writer(path, busy_seconds)
         return self.connection
 
-    async def open(self, *, least_free: int = 0) -> SqliteStore:
+    async def open(self, *, least_free: int = 0, busy_tries: int = 3) -> SqliteStore:
         return await SqliteStore.open(
             self.path,
             vault=Vault([KEY]),
@@ -52,7 +52,7 @@ class WatchedLedger:
             least_free=least_free,
             flush_seconds=0.02,
             busy_seconds=0.02,
-            busy_tries=3,
+            busy_tries=busy_tries,
             connect=self.connect,
         )
 
@@ -176,6 +176,37 @@ async def test_a_short_lock_is_waited_for(ledger: WatchedLedger, store: SqliteSt
     assert await store.find(number(1)) == (sample_record(), None)
 
 
+async def test_a_claim_withdrawn_while_it_waits_for_a_lock_is_not_made(
+    ledger: WatchedLedger,
+) -> None:
+    """Its worker has stopped; made later, it would belong to nobody."""
+    store = await ledger.open(busy_tries=1000)
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        withdrawn = asyncio.ensure_future(write(store, sample_record(1)))
+        kept = asyncio.ensure_future(write(store, sample_record(2)))
+        await asyncio.wait({withdrawn, kept}, timeout=0.05)
+        withdrawn.cancel()
+        await asyncio.wait({withdrawn})
+        other.execute("ROLLBACK")
+    await kept
+    assert await store.find(number(1)) is None
+    await store.close()
+
+
+async def test_a_ledger_that_is_closed_waits_for_a_lock_no_second_time(
+    ledger: WatchedLedger,
+) -> None:
+    store = await ledger.open(busy_tries=100_000)
+    with closing(sqlite3.connect(ledger.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        writing = asyncio.ensure_future(write(store, sample_record()))
+        await asyncio.wait({writing}, timeout=0.05)
+        await store.close()
+        with pytest.raises(StoreUnavailableError, match="locked by another program"):
+            await writing
+
+
 # --- a lost file -------------------------------------------------------------------------------
 
 
@@ -225,11 +256,8 @@ async def test_a_store_whose_loop_has_ended_ends_too(ledger: WatchedLedger) -> N
     def forget() -> SqliteStore:
         async def scenario() -> SqliteStore:
             store = await ledger.open()
-            waiting = asyncio.ensure_future(write(store, sample_record(7)))
-            turn = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(turn.set_result, None)
-            await turn
-            assert not waiting.done()
+            await write(store, sample_record(7))
+            await asyncio.wait({asyncio.ensure_future(write(store, sample_record(8)))}, timeout=0)
             return store
 
         return asyncio.run(scenario())

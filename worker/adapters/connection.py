@@ -15,12 +15,10 @@ from aiormq.abc import AbstractChannel
 from typing_extensions import override
 
 from worker.ports import BrokerDirectory
-from worker.rules import BrokerAddress
+from worker.rules import CLOSING_SECONDS, BrokerAddress
 
 CALL_SECONDS = 10.0
 """Limit of one question to the broker."""
-
-_CLOSE_SECONDS = 5.0
 
 
 @unique
@@ -165,7 +163,7 @@ def is_own_cancellation() -> bool:
 async def close_quietly(connection: AbstractConnection) -> None:
     """Close a connection that may be dead already; what it held is redelivered."""
     with contextlib.suppress(*CLIENT_ERRORS):
-        async with asyncio.timeout(_CLOSE_SECONDS):
+        async with asyncio.timeout(CLOSING_SECONDS):
             await connection.close()
 
 

@@ -24,11 +24,11 @@ from worker.adapters.sessions import Sessions, end_task
 from worker.messages import Disposition, Handled
 from worker.model import Delivery
 from worker.ports import BrokerDirectory, Clock
+from worker.rules import CANCELLED_SECONDS
 from worker.topology import Topology
 
 _RETURNED: Final = "returned"
 _TICK_SECONDS = 5.0
-_CANCEL_SECONDS = 15.0  # recording and publishing outlive a cancellation by about 10 s
 _logger = structlog.get_logger()
 
 
@@ -136,9 +136,10 @@ class AmqpConsumer:
             await asyncio.wait(self._under_way, timeout=drain_seconds)
         remaining = [task for task in (*self._under_way, self._recovery) if task is not None]
         for task in remaining:
-            task.cancel()
+            if not task.cancelling():  # a second cancellation would cut its recording short
+                task.cancel()
         if remaining:
-            await asyncio.wait(remaining, timeout=_CANCEL_SECONDS)
+            await asyncio.wait(remaining, timeout=CANCELLED_SECONDS)
         if self._keeper is not None:
             await end_task(self._keeper)
             self._keeper = None

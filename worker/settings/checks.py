@@ -10,6 +10,7 @@ from math import ceil
 from urllib.parse import urlsplit
 
 from worker.model import Environment
+from worker.rules import ENDING_SECONDS
 from worker.settings.account_checks import account_findings
 from worker.settings.accounts import EndpointSettings
 from worker.settings.catalogue import Path
@@ -35,6 +36,15 @@ def _budgets(settings: Settings) -> Iterator[Finding]:
     calls = timing.tries_seconds + timing.call_seconds
     work = timing.permit_seconds + calls + 2 * timing.publish_seconds
     rounds = ceil(broker.prefetch / broker.concurrency)
+    if timing.drain_seconds < timing.stop_grace_seconds < timing.drain_seconds + ENDING_SECONDS:
+        yield Finding(
+            ("timing", "stop_grace_seconds"),
+            f"After the drain a stop may take {ENDING_SECONDS:.0f} s more where the ledger is"
+            " locked and the broker is away; killed before, calls under way end in doubt.",
+            "CFG004",
+            (("timing", "drain_seconds"),),
+            is_warning=True,
+        )
     for smaller, larger, left, right, rests_on in (
         (
             calls,

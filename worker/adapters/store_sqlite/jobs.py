@@ -27,6 +27,9 @@ _OWN_FAULTS = (
 class Waiting(Protocol):
     """A job, whatever the type of its result."""
 
+    @property
+    def is_withdrawn(self) -> bool: ...
+
     def run(self, connection: sqlite3.Connection) -> Settle: ...
 
     def reject(self, error: Exception) -> Settle: ...
@@ -38,6 +41,11 @@ class Job(Generic[Result]):
 
     work: Work[Result]
     future: asyncio.Future[Result]
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether its caller has gone: a claim nobody waits for must not be made any more."""
+        return self.future.cancelled()
 
     def run(self, connection: sqlite3.Connection) -> Settle:
         try:

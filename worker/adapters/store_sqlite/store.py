@@ -33,6 +33,7 @@ from worker.records import (
     Restoration,
     Standing,
 )
+from worker.rules import LOCK_SECONDS
 
 Result = TypeVar("Result")
 Connect = Callable[[Path, float], sqlite3.Connection]
@@ -81,7 +82,7 @@ class SqliteStore:
         clock: Clock,
         least_free: int = LEAST_FREE,
         flush_seconds: float = 1.0,
-        busy_seconds: float = 5.0,
+        busy_seconds: float = LOCK_SECONDS,
         busy_tries: int = 6,
         connect: Connect = connect_writer,
     ) -> Self:
@@ -111,7 +112,7 @@ class SqliteStore:
         return self._writer.commits
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
-        """See ``ports.Store``. A caller that is cancelled leaves its change to the batch."""
+        """See ``ports.Store``. A caller that is cancelled takes back what waits for its batch."""
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> Result:

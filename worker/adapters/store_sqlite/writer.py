@@ -85,7 +85,8 @@ class Writer:
     def submit(self, work: Work[Result]) -> asyncio.Future[Result]:
         """Queue work for the next batch; the future is done once its commit is durable.
 
-        Cancelling the future does not take the work back.
+        Cancelling the future takes the work back while it still waits for its batch or for the
+        lock; later nobody can.
         """
         self.check()
         future: asyncio.Future[Result] = self._loop.create_future()
@@ -176,7 +177,7 @@ class Writer:
         self._begin()
         try:
             self._write_marks()
-            settled = [job.run(self._connection) for job in jobs]
+            settled = [job.run(self._connection) for job in jobs if not job.is_withdrawn]
             self._connection.execute("COMMIT")
         finally:
             if self._connection.in_transaction:
@@ -191,8 +192,9 @@ class Writer:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                if primary_code(error) != sqlite3.SQLITE_BUSY or not remaining:
-                    raise
+                is_busy = primary_code(error) == sqlite3.SQLITE_BUSY
+                if not is_busy or not remaining or self._refusing:
+                    raise  # a ledger that is being closed does not wait again
             else:
                 return
 
