@@ -20,6 +20,7 @@ from worker.adapters.probes import ProbeServer
 from worker.adapters.publisher import AmqpPublisher
 from worker.announcer import Announcer
 from worker.caller import Caller
+from worker.confirms import Confirms
 from worker.contract.times import time_text
 from worker.ledger import Ledger
 from worker.ledger_watch import LedgerWatch
@@ -34,14 +35,16 @@ from worker.provisioning import provision, topology_of
 from worker.pulse import Pulse
 from worker.replies import Replies
 from worker.settings import Role, Settings
+from worker.standstill import Standstill
 from worker.sweeper import INTERVAL as SWEEP_SECONDS
 from worker.sweeper import Sweep, Sweeper
 from worker.telemetry import Telemetry
 
 Result = TypeVar("Result")
 
-_PROBE_SECONDS = 1.0
 _LEDGER = "ledger"
+_CONFIRMS = "no confirms"
+_ACCOUNTS = "every account is down"
 
 
 class ProbePortError(Exception):
@@ -84,6 +87,7 @@ class Worker:
         self._clock = clock
         self._trusted_certificates = trusted_certificates
         self._topology = topology_of(settings)
+        self._consuming: AmqpConsumer | None = None
         self._pulse = Pulse(file=settings.heartbeat_file(), telemetry=telemetry, clock=clock)
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -108,7 +112,7 @@ class Worker:
             transport = await stack.enter_async_context(
                 HttpTransport(clock=self._clock, ca_file=self._trusted_certificates)
             )
-            publisher = await stack.enter_async_context(
+            connection = await stack.enter_async_context(
                 AmqpPublisher(
                     self._broker("publish"),
                     self._topology,
@@ -118,6 +122,7 @@ class Worker:
                     seconds=self._rules.publish_seconds,
                 )
             )
+            publisher = self._confirms(connection)
             ledger = await self._ledger(store)
             announcer = Announcer(
                 publisher=publisher, source=f"/payment-worker/{self._settings.deployment}"
@@ -125,7 +130,10 @@ class Worker:
             permits = self._permits()
             processor = self._processor(ledger, permits, announcer, publisher, transport)
             consumer, watch = self._consumer(ledger, publisher, processor)
-            self._pulse.watch(consumer=consumer, publisher=publisher, ledger=watch)
+            self._consuming = consumer
+            self._pulse.watch(
+                consumer=consumer, publisher=connection, ledger=watch, confirms=publisher
+            )
             sweeping = asyncio.create_task(
                 self._sweep(
                     ledger,
@@ -137,8 +145,9 @@ class Worker:
                 name="sweeper",
             )
             stack.push_async_callback(_end, sweeping)
-            watching = asyncio.create_task(watch.watch(), name="ledger watch")
-            stack.push_async_callback(_end, watching)
+            standstill = self._standstill(permits)
+            for look in (watch.watch, publisher.watch, standstill.watch):
+                stack.push_async_callback(_end, asyncio.create_task(look()))
             consumer.start()
             try:
                 await self._until(stop, store.failed)
@@ -190,7 +199,7 @@ class Worker:
     def _consumer(
         self,
         ledger: Ledger,
-        publisher: AmqpPublisher,
+        publisher: Confirms,
         processor: Processor,
     ) -> tuple[AmqpConsumer, LedgerWatch]:
         """Build the consumer, and what pauses it while the ledger is away."""
@@ -218,8 +227,7 @@ class Worker:
 
         async def until_usable() -> None:
             await watch.until_usable()
-            while not publisher.is_ready:
-                await self._clock.sleep(_PROBE_SECONDS)
+            await publisher.until_usable()
 
         consumer = AmqpConsumer(
             self._broker("consume"),
@@ -233,6 +241,38 @@ class Worker:
             concurrency=self._settings.broker.concurrency,
         )
         return consumer, watch
+
+    def _hold(self, reason: str, *, until_resumed: bool) -> None:
+        """Stop consuming for this reason, or no longer for this one."""
+        if self._consuming is not None:
+            (self._consuming.pause if until_resumed else self._consuming.resume)(reason)
+
+    def _confirms(self, publisher: Publisher) -> Confirms:
+        def fell_silent(reason: str) -> None:
+            self._hold(_CONFIRMS, until_resumed=True)
+            self._telemetry.warned("The broker confirms nothing", "confirms.away", reason=reason)
+
+        def is_back() -> None:
+            self._hold(_CONFIRMS, until_resumed=False)
+            self._telemetry.noted("The broker confirms again", "confirms.back")
+
+        return Confirms(
+            publisher,
+            clock=self._clock,
+            seconds=self._rules.publish_seconds,
+            on_silence=fell_silent,
+            on_back=is_back,
+        )
+
+    def _standstill(self, permits: AccountPermits) -> Standstill:
+        return Standstill(
+            permits,
+            clock=self._clock,
+            pause=lambda: self._hold(_ACCOUNTS, until_resumed=True),
+            resume=lambda: self._hold(_ACCOUNTS, until_resumed=False),
+            on_down=lambda: self._telemetry.warned("Every account is down", "accounts.down"),
+            on_back=lambda: self._telemetry.noted("An account answers again", "accounts.back"),
+        )
 
     def _permits(self) -> AccountPermits:
         permits = AccountPermits(

@@ -236,6 +236,11 @@ class AccountPermits:
         waits = [each for each in refusals if each is not None]
         return min(waits) if waits and len(waits) == len(refusals) else None
 
+    @property
+    def is_any_closed(self) -> bool:
+        """Whether some account's breaker lets everybody through."""
+        return BreakerState.CLOSED in self.states().values()
+
     def states(self) -> dict[str, BreakerState]:
         """State of every account's breaker."""
         return {account: gate.breaker.state for account, gate in self._gates.items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from worker.adapters.consumer import AmqpConsumer
 from worker.adapters.heartbeat import INTERVAL, STALE_AFTER, beat, remove
 from worker.adapters.publisher import AmqpPublisher
+from worker.confirms import Confirms
 from worker.ledger_watch import LedgerWatch
 from worker.ports import Clock
 from worker.telemetry import Telemetry
@@ -25,18 +26,25 @@ class Pulse:
         self._consumer: AmqpConsumer | None = None
         self._publisher: AmqpPublisher | None = None
         self._ledger: LedgerWatch | None = None
+        self._confirms: Confirms | None = None
         self._connected: dict[str, bool] = {"consume": False, "publish": False}
         self._last_tick = clock.monotonic()
         self._last_beat = -INTERVAL
         self._is_file_told = False
 
     def watch(
-        self, *, consumer: AmqpConsumer, publisher: AmqpPublisher, ledger: LedgerWatch
+        self,
+        *,
+        consumer: AmqpConsumer,
+        publisher: AmqpPublisher,
+        ledger: LedgerWatch,
+        confirms: Confirms,
     ) -> None:
         """Look at these parts from now on."""
         self._consumer = consumer
         self._publisher = publisher
         self._ledger = ledger
+        self._confirms = confirms
 
     def lost(self, role: str) -> None:
         """A connection is gone, possibly for less than a tick: the next look finds it anew."""
@@ -57,8 +65,14 @@ class Pulse:
             "ledger": self._ledger.trouble or True,
             "consuming": self._consumer.is_consuming
             or (f"paused: {pauses}" if pauses else "no consumer registered"),
-            "publishing": self._publisher.is_ready or "not connected",
+            "publishing": self._publishing(self._publisher),
         }
+
+    def _publishing(self, publisher: AmqpPublisher) -> str | bool:
+        if not publisher.is_ready:
+            return "not connected"
+        silence = self._confirms.trouble if self._confirms is not None else None
+        return silence or True
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:

@@ -1,6 +1,6 @@
 """What the worker tells the world about itself: one line and a few numbers for each fact."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
 from typing import assert_never
@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 from worker.breaker import BreakerChange, BreakerState
 from worker.calls import Declined, Misconfigured, NotApplied, NotSent, Succeeded, Try, Unknown
 from worker.codes import MEANINGS, Category, Code
+from worker.confirms import PROBE
 from worker.messages import (
     Action,
     Exchange,
@@ -36,6 +37,7 @@ _OUTCOMES: Mapping[Status, str] = {
 }
 _QUIET = frozenset({Category.REQUEST, Category.DECLINED, Category.DUPLICATE})
 _NONE = "none"
+_NEWS_SECONDS = 60.0
 _CLOSED = BreakerState.CLOSED
 
 
@@ -60,6 +62,7 @@ class Telemetry:
         self._metrics.build.info({"version": version})
         self._known: set[str] = set()
         self._paged: dict[str, str] = {}
+        self._told: dict[str, float] = {}
         if writer is not None:
             self._metrics.lost_lines.set_function(lambda: float(writer.lost))
 
@@ -85,8 +88,20 @@ class Telemetry:
             self._metrics.forced_live.inc()
         if story.action is Action.ANSWERED:
             self._decided(story)
-        say = self._log.warning if _is_alarming(story) else self._log.info
+        if story.action is Action.RETURNED:
+            say = self._telling(f"returned {story.reason}")
+        else:
+            say = self._log.warning if _is_alarming(story) else self._log.info
         say(_sentence(story), **_fields(story, seconds))
+
+    def _telling(self, cause: str) -> Callable[..., object]:
+        """Warn of a cause once a minute: fifty deliveries that meet it are one piece of news."""
+        now = self._clock.monotonic()
+        told = self._told.get(cause)
+        if told is not None and now - told < _NEWS_SECONDS:
+            return self._log.info
+        self._told[cause] = now
+        return self._log.warning
 
     def given_up(self, error: BaseException, seconds: float) -> None:
         """Handling a delivery failed in a way nobody foresaw; it goes back to the broker."""
@@ -99,12 +114,14 @@ class Telemetry:
         )
 
     def published(self, message: OutgoingMessage, publication: Publication) -> None:
-        """A message was published, or was not; anything but a confirm is a warning."""
+        """A message was published, or was not; anything but a confirm is news once a minute."""
         is_result = message.exchange is Exchange.RESULTS
         kind = (message.type or _NONE) if is_result else message.exchange.value
         self._metrics.published.labels(kind, publication).inc()
         if publication is not Publication.CONFIRMED:
-            self._log.warning(
+            if message.type == PROBE:
+                return  # whoever probes tells what came of it
+            self._telling(f"{kind} {publication}")(
                 f"Publishing ended {publication}",
                 **{
                     "event.action": "message.published",
@@ -284,7 +301,7 @@ class CountedPublisher:
 
 def _is_alarming(story: Story) -> bool:
     """What a person should look at: doubts, lost subscribers, faults of ours or the provider."""
-    if story.action is Action.RETURNED or story.unclaimed or story.livemode_forced:
+    if story.unclaimed or story.livemode_forced:
         return True
     if story.action is not Action.ANSWERED or story.code is None:
         return False
