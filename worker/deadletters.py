@@ -15,6 +15,7 @@ from uuid import UUID
 
 from worker.contract import headers
 from worker.contract.copies import replay_copy, rotated_copy
+from worker.contract.fields import read_guid
 from worker.contract.reading import CANCEL_PREFIX, INITIATE_PREFIX, read_broker_letter
 from worker.ledger import Ledger
 from worker.lifecycle.reopen import NotReopened, Reopened
@@ -56,6 +57,22 @@ class ReplayReport:
     stale: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class LetterSeen:
+    """One letter of the queue: whose it is, or what its producer called it."""
+
+    operation_id: UUID | None
+    message_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a walk saw; incomplete where somebody else walks too, or the broker stayed silent."""
+
+    letters: tuple[LetterSeen, ...]
+    is_complete: bool
+
+
 class DeadLetters:
     """Replays dead letters; every reopening is audited under the actor's name."""
 
@@ -63,6 +80,23 @@ class DeadLetters:
         self._ledger = ledger
         self._queue = queue
         self._publisher = publisher
+
+    async def depth(self) -> int:
+        """Letters in the queue now."""
+        return await self._queue.depth()
+
+    async def look(self) -> Sight:
+        """Walk the queue once round and leave it as it was; each letter is published anew."""
+        seen: list[LetterSeen] = []
+        for _ in range(await self._queue.depth()):
+            letter = await self._queue.take()
+            if letter is None:
+                return Sight(tuple(seen), is_complete=False)
+            envelope = _broker_envelope(letter.delivery)
+            seen.append(LetterSeen(_owner_of(letter.delivery, envelope), _name_of(letter)))
+            if not await self._moved(letter, rotated_copy(letter.delivery, envelope=envelope)):
+                return Sight(tuple(seen), is_complete=False)
+        return Sight(tuple(seen), is_complete=True)
 
     async def replay(self, operation_id: UUID, act: Act) -> ReplayReport:
         """Walk the queue once round and replay the letter of one operation.
@@ -168,6 +202,18 @@ def _broker_envelope(letter: Delivery) -> Envelope | None:
     elif not key.startswith((INITIATE_PREFIX, CANCEL_PREFIX)):
         return None  # one of our copies: those come under the internal exchanges' own key
     return read_broker_letter(letter, origin_routing_key=key or "").envelope
+
+
+def _owner_of(letter: Delivery, envelope: Envelope | None) -> UUID | None:
+    if envelope is not None:
+        return envelope.operation_id
+    return read_guid(letter.header(headers.PAYMENT_ID) or "")
+
+
+def _name_of(letter: LetterInHand) -> str | None:
+    """A producer may call a message anything, also by a person's address."""
+    name = read_guid(letter.delivery.message_id or "")
+    return None if name is None else str(name)
 
 
 def _last_routing_key(deaths: str | None) -> str | None:

@@ -7,19 +7,16 @@ from uuid import UUID
 
 import typer
 
-from worker.adapters.connection import connected
-from worker.adapters.letters import AmqpLetterQueue
-from worker.adapters.publisher import AmqpPublisher
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import ExitCode
 from worker.cli.money import euros
+from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format
 from worker.codes import MEANINGS
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.ledger import Ledger
-from worker.provisioning import topology_of
 from worker.records import LetterEntry, Record, State
 
 Result = TypeVar("Result")
@@ -114,20 +111,9 @@ async def _listed(context: CommandContext, limit: int) -> Sequence[LetterEntry]:
 async def _replayed(
     context: CommandContext, operation_id: UUID, reason: str, wait: float
 ) -> tuple[ReplayReport, Record | None]:
-    settings = context.loaded().settings
-    topology, address = topology_of(settings), settings.broker_address("operate")
     act = Act(actor=operating_system_account(), run=f"R-{context.clock.nonce()[:8]}", reason=reason)
-    async with (
-        opened_ledger(context) as ledger,
-        connected(address, role="dead-letters") as connection,
-        AmqpPublisher(
-            address, topology, clock=context.clock, on_trouble=lambda _trouble, _delay: None
-        ) as publisher,
-    ):
-        queue = await AmqpLetterQueue.open(
-            connection, topology.dead_letter_queue, topology=topology, clock=context.clock
-        )
-        letters = DeadLetters(ledger=ledger, queue=queue, publisher=publisher)
+    async with opened_ledger(context) as ledger, opened_desk(context) as desk:
+        letters = DeadLetters(ledger=ledger, queue=desk.dead_letters, publisher=desk.publisher)
         report = await letters.replay(operation_id, act)
         if report.result is not Replayed.REPLAYED:
             found = await ledger.find(operation_id)

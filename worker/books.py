@@ -1,0 +1,235 @@
+"""The books: what was asked for, where it stands, and everything that should not be so.
+
+Received equals decided and in doubt and open by construction; what counts are the exceptions,
+each with its id. They are looked for in the whole ledger, whatever period is asked about: a
+payment that lost its message last week is as lost today.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum, unique
+from uuid import UUID
+
+from worker.deadletters import DeadLetters, LetterSeen, Sight
+from worker.ledger import Ledger
+from worker.ports import Clock
+from worker.records import Books, LetterEntry, Record, State
+from worker.sweeper import EXPIRED_AGE, UNPUBLISHED_AGE
+
+REOPENED_AGE = timedelta(minutes=15)
+"""How long a reopened payment may go without an attempt (operations 1.5)."""
+
+
+@unique
+class Flaw(StrEnum):
+    """What may be wrong with one operation."""
+
+    OPEN_WITHOUT_MESSAGE = "open_without_message"
+    ATTEMPT_WITHOUT_END = "attempt_without_end"
+    REOPENED_AND_UNDECIDED = "reopened_and_undecided"
+    DECIDED_AND_UNPUBLISHED = "decided_and_unpublished"
+    LETTER_NOT_IN_QUEUE = "letter_not_in_queue"
+    UNANSWERED = "unanswered"
+    LETTERS_DIFFER = "letters_differ"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One exception: the operation, since when, and a sentence of facts without names.
+
+    A letter that names no operation of ours is known by its ``message_id`` alone; a difference
+    that nobody has looked into has neither.
+    """
+
+    flaw: Flaw
+    detail: str
+    operation_id: UUID | None = None
+    message_id: str | None = None
+    since: datetime | None = None
+
+
+@unique
+class Walk(StrEnum):
+    """When the dead-letter queue is walked, which publishes every letter in it once again."""
+
+    WHEN_COUNTS_DIFFER = "when_counts_differ"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFigures:
+    """The dead-letter queue beside its index; ``leftover`` letters need nobody any more.
+
+    ``leftover`` is ``None`` where the queue was not walked.
+    """
+
+    in_queue: int
+    in_index: int
+    leftover: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The books of a period with the exceptions of the whole ledger.
+
+    ``queue`` is ``None`` where the broker was not asked.
+    """
+
+    since: datetime
+    until: datetime
+    books: Books
+    findings: tuple[Finding, ...]
+    queue: QueueFigures | None = None
+
+
+class Bookkeeper:
+    """Holds the ledger against itself and against the broker; changes nothing in either.
+
+    Without ``letters`` the broker is left out. Raises ``StoreUnavailableError``.
+    """
+
+    def __init__(self, *, ledger: Ledger, clock: Clock, letters: DeadLetters | None) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._letters = letters
+
+    async def report(self, *, since: datetime, until: datetime, walk: Walk) -> Report:
+        """Draw up the books of a period."""
+        books = await self._ledger.books(since=since, until=until)
+        findings = [finding async for finding in self._ledger_findings()]
+        entries = {entry.operation_id: entry async for entry in self._ledger.all_letters()}
+        findings += self._never_confirmed(entries)
+        report = Report(since=since, until=until, books=books, findings=tuple(findings))
+        if self._letters is None:
+            return report
+        figures, found = await self._queue(self._letters, entries, walk)
+        return replace(report, queue=figures, findings=(*findings, *found))
+
+    async def _ledger_findings(self) -> AsyncIterator[Finding]:
+        now = self._clock.now()
+        async for record in self._ledger.open_operations(untouched_for=timedelta(0)):
+            finding = _open_finding(record, now)
+            if finding is not None:
+                yield finding
+        async for answer in self._ledger.unpublished(older_than=UNPUBLISHED_AGE):
+            yield Finding(
+                flaw=Flaw.DECIDED_AND_UNPUBLISHED,
+                operation_id=answer.operation_id,
+                since=answer.event.occurred_at,
+                detail=f"{answer.event.status}, event {answer.event.event_id}",
+            )
+
+    def _never_confirmed(self, entries: Mapping[UUID, LetterEntry]) -> list[Finding]:
+        """Letters that no worker could publish: their body is with their message alone."""
+        before = self._clock.now() - UNPUBLISHED_AGE
+        return [
+            _missing(entry, "it was never published: its message has not come back")
+            for entry in entries.values()
+            if not entry.confirmed and entry.failed_at < before
+        ]
+
+    async def _queue(
+        self, letters: DeadLetters, entries: Mapping[UUID, LetterEntry], walk: Walk
+    ) -> tuple[QueueFigures, list[Finding]]:
+        confirmed = {key: entry for key, entry in entries.items() if entry.confirmed}
+        figures = QueueFigures(in_queue=await letters.depth(), in_index=len(confirmed))
+        is_equal = figures.in_queue == figures.in_index
+        if walk is Walk.NEVER or (walk is Walk.WHEN_COUNTS_DIFFER and is_equal):
+            differ = Finding(
+                flaw=Flaw.LETTERS_DIFFER,
+                detail=f"{figures.in_queue} in the queue, {figures.in_index} in the ledger",
+            )
+            return figures, [] if is_equal else [differ]
+        sight = await letters.look()
+        leftover, found = await self._strangers(sight, entries)
+        if sight.is_complete:
+            found += await self._absent(sight, confirmed)
+        else:
+            found.append(
+                Finding(
+                    flaw=Flaw.LETTERS_DIFFER,
+                    detail="the queue could not be walked to its end: another walk is under way,"
+                    " or the broker did not confirm",
+                )
+            )
+        return replace(figures, leftover=leftover), found
+
+    async def _strangers(
+        self, sight: Sight, entries: Mapping[UUID, LetterEntry]
+    ) -> tuple[int, list[Finding]]:
+        """Letters that the index does not have: unanswered, or left over from what is over."""
+        leftover, found = 0, []
+        seen: set[UUID] = set()
+        for letter in sight.letters:
+            if letter.operation_id in seen:
+                leftover += 1
+                continue
+            if letter.operation_id is not None:
+                seen.add(letter.operation_id)
+                if letter.operation_id in entries:
+                    continue
+            finding = await self._unanswered(letter)
+            if finding is None:
+                leftover += 1
+            else:
+                found.append(finding)
+        return leftover, found
+
+    async def _unanswered(self, letter: LetterSeen) -> Finding | None:
+        row = None if letter.operation_id is None else await self._ledger.find(letter.operation_id)
+        if row is not None and not row[0].state.is_open:
+            return None
+        return Finding(
+            flaw=Flaw.UNANSWERED,
+            operation_id=letter.operation_id,
+            message_id=letter.message_id,
+            since=None if row is None else row[0].updated_at,
+            detail="the ledger does not know it" if row is None else f"it is {row[0].state}",
+        )
+
+    async def _absent(self, sight: Sight, confirmed: Mapping[UUID, LetterEntry]) -> list[Finding]:
+        """Letters that should be there; asked for again, since a replay may be under way."""
+        there = {letter.operation_id for letter in sight.letters}
+        found = []
+        for key, entry in confirmed.items():
+            if key in there:
+                continue
+            now = await self._ledger.find(key)
+            if now is not None and now[0].state is entry.state and _stands(now[0], entry):
+                found.append(_missing(entry, "the queue does not hold it"))
+        return found
+
+
+def _open_finding(record: Record, now: datetime) -> Finding | None:
+    lease, due = record.lease_until, record.next_attempt_at
+    if record.state is State.CALLING and lease is not None and lease < now:
+        return _open(Flaw.ATTEMPT_WITHOUT_END, record, lease, f"attempt {record.attempts}")
+    if record.state is State.RETRY_WAIT and due is not None and due < now - EXPIRED_AGE:
+        return _open(Flaw.OPEN_WITHOUT_MESSAGE, record, due, "nothing came back to be tried again")
+    is_untried = record.sequence > 1 and record.attempts == record.opened_attempts
+    if is_untried and record.updated_at < now - REOPENED_AGE:
+        detail = f"sequence {record.sequence} has had no attempt"
+        return _open(Flaw.REOPENED_AND_UNDECIDED, record, record.updated_at, detail)
+    return None
+
+
+def _open(flaw: Flaw, record: Record, since: datetime, detail: str) -> Finding:
+    return Finding(
+        flaw=flaw, operation_id=record.operation_id, since=since, detail=f"{record.kind}, {detail}"
+    )
+
+
+def _missing(entry: LetterEntry, why: str) -> Finding:
+    return Finding(
+        flaw=Flaw.LETTER_NOT_IN_QUEUE,
+        operation_id=entry.operation_id,
+        since=entry.failed_at,
+        detail=f"{entry.state} {entry.code}: {why}",
+    )
+
+
+def _stands(record: Record, entry: LetterEntry) -> bool:
+    """Whether the decision is still the one the entry is of."""
+    return record.code is entry.code and (record.decided_at or entry.failed_at) == entry.failed_at

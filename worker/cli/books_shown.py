@@ -1,0 +1,117 @@
+"""The books as people, spreadsheets and programs read them."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from worker.books import Finding, Report
+from worker.cli.money import euros
+from worker.cli.output import Format, Output
+from worker.contract.times import time_text
+from worker.records import BookLine, Kind, State
+
+_FIGURES = ("kind", "state", "account", "mode", "count", "amount_cents")
+_FINDINGS = ("flaw", "id", "since", "detail")
+_BROKER = "the broker: letters missing from the dead-letter queue, letters nobody answered"
+_LETTERS = "each letter: the dead-letter queue holds as many as the ledger says"
+
+
+def show(output: Output, report: Report, *, unclaimed: int | None) -> None:
+    """Print a report: one JSON object, tab-separated lines, or two tables with their sums."""
+    if output.is_json:
+        output.record(_document(report, unclaimed))
+    elif output.format is Format.PLAIN:
+        output.table(_FIGURES, [_figures(line) for line in report.books.lines])
+        output.table(_FINDINGS, [_finding(finding) for finding in report.findings])
+    else:
+        _show_to_people(output, report, unclaimed)
+    for each in _not_looked_at(report):
+        output.say(f"Not looked at: {each}.")
+
+
+def _show_to_people(output: Output, report: Report, unclaimed: int | None) -> None:
+    title = f"First seen {time_text(report.since)} to {time_text(report.until)}"
+    rows = [_figures(line) | {"amount": euros(line.cents)} for line in report.books.lines]
+    output.table((*_FIGURES[:-1], "amount"), rows, title=title)
+    for kind, counts in _balance(report).items():
+        stands = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items())
+        output.text(f"{sum(counts.values())} {kind}: {stands}")
+    for code, count in report.books.letters.items():
+        output.text(f"{count} dead letters: {code}")
+    if unclaimed:
+        output.text(f"{unclaimed} unclaimed events: payment-worker results resend --unclaimed")
+    if report.findings:
+        output.text(f"{len(report.findings)} exceptions in the whole ledger:")
+        for finding in report.findings:
+            output.record(_finding(finding), _sentence(finding))
+    else:
+        output.success("No exceptions in the whole ledger.")
+
+
+def _document(report: Report, unclaimed: int | None) -> dict[str, object]:
+    queue = report.queue
+    return {
+        "since": report.since,
+        "until": report.until,
+        "received": report.books.received,
+        "balance": _balance(report),
+        "lines": [_figures(line) for line in report.books.lines],
+        "dead_letters": dict(report.books.letters),
+        "queue": None
+        if queue is None
+        else {
+            "in_queue": queue.in_queue,
+            "in_ledger": queue.in_index,
+            "walked": queue.leftover is not None,
+            "leftover": queue.leftover,
+        },
+        "unclaimed": unclaimed,
+        "exceptions": [_finding(finding) for finding in report.findings],
+        "not_looked_at": _not_looked_at(report),
+    }
+
+
+def _balance(report: Report) -> Mapping[str, Mapping[str, int]]:
+    """What each kind of operation comes to, states in the order of their life."""
+    counts: dict[Kind, Counter[str]] = {}
+    for line in report.books.lines:
+        word = "open" if line.state.is_open else line.state.value
+        counts.setdefault(line.kind, Counter())[word] += line.count
+    order = ["open", *(state.value for state in State if not state.is_open)]
+    return {
+        kind.value: {word: counts[kind][word] for word in order if word in counts[kind]}
+        for kind in Kind
+        if kind in counts
+    }
+
+
+def _figures(line: BookLine) -> dict[str, object]:
+    return {
+        "kind": line.kind,
+        "state": line.state,
+        "account": line.account,
+        "mode": line.mode,
+        "count": line.count,
+        "amount_cents": line.cents,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, object]:
+    return {
+        "flaw": finding.flaw,
+        "id": finding.operation_id or finding.message_id,
+        "since": finding.since,
+        "detail": finding.detail,
+    }
+
+
+def _sentence(finding: Finding) -> str:
+    """Two lines, the id whole, so that it can be copied."""
+    name = finding.operation_id or finding.message_id or "(no id)"
+    since = "" if finding.since is None else f"since {finding.since:%Y-%m-%d %H:%MZ}, "
+    return f"{name}  {finding.flaw.replace('_', ' ')}\n    {since}{finding.detail}"
+
+
+def _not_looked_at(report: Report) -> list[str]:
+    if report.queue is None:
+        return [_BROKER]
+    return [] if report.queue.leftover is not None else [_LETTERS]

@@ -1,0 +1,124 @@
+"""``payment-worker payments``: the books."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from worker.books import Bookkeeper, Report, Walk
+from worker.cli.books_shown import show
+from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
+from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.opened_desk import opened_desk
+from worker.cli.opened_ledger import opened_ledger, run_with_ledger
+from worker.contract.times import read_time
+from worker.deadletters import DeadLetters
+
+_TIME = "RFC 3339, e.g. 2026-11-21T20:00:00Z."
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``payments`` commands."""
+    group = typer.Typer(help="Look at payments as a whole.", no_args_is_help=True)
+    group.command("report", epilog="Example: payment-worker payments report 2026-11-21")(_report)
+    # With a single command Typer would make the group the command itself.
+    group.callback()(_group)
+    app.add_typer(group, name="payments")
+
+
+def _group() -> None:
+    """Look at payments as a whole."""
+
+
+def _report(
+    typer_context: typer.Context,
+    day: Annotated[
+        str | None, typer.Argument(metavar="[DATE]", help="A day in UTC; today by default.")
+    ] = None,
+    since: Annotated[str | None, typer.Option(help=_TIME, metavar="TIME")] = None,
+    until: Annotated[str | None, typer.Option(help=_TIME, metavar="TIME")] = None,
+    walk: Annotated[
+        bool | None,
+        typer.Option(
+            "--walk/--no-walk",
+            help="Look at each dead letter, or at none; by default where the counts differ.",
+            show_default=False,
+        ),
+    ] = None,
+    no_broker: Annotated[
+        bool, typer.Option("--no-broker", help="Leave out what needs the broker.")
+    ] = False,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+    output_format: FormatOption = None,
+) -> ExitCode:
+    """What was first seen in a period and where it stands; and everything that should not be so.
+
+    The figures are the period's, the exceptions the whole ledger's. Exit 1 when there are any.
+    Looking at each dead letter publishes it once again to the end of its queue: a queue gives
+    its second letter only after its first.
+    """
+    context = context_of(typer_context, config=config, json=json, output_format=output_format)
+    period = _period(context, day, since, until)
+    wanted = {None: Walk.WHEN_COUNTS_DIFFER, True: Walk.ALWAYS, False: Walk.NEVER}[walk]
+    if no_broker:
+        if walk:
+            raise _misused("--walk", "A walk needs the broker.")
+        report, unclaimed = run_with_ledger(_from_ledger(context, period))
+    else:
+        report, unclaimed = run_with_ledger(_from_both(context, period, wanted))
+    show(context.output, report, unclaimed=unclaimed)
+    return ExitCode.FAILED if report.findings else ExitCode.OK
+
+
+async def _from_ledger(
+    context: CommandContext, period: tuple[datetime, datetime]
+) -> tuple[Report, int | None]:
+    async with opened_ledger(context) as ledger:
+        books = Bookkeeper(ledger=ledger, clock=context.clock, letters=None)
+        return await books.report(since=period[0], until=period[1], walk=Walk.NEVER), None
+
+
+async def _from_both(
+    context: CommandContext, period: tuple[datetime, datetime], walk: Walk
+) -> tuple[Report, int | None]:
+    async with opened_ledger(context) as ledger, opened_desk(context) as desk:
+        letters = DeadLetters(ledger=ledger, queue=desk.dead_letters, publisher=desk.publisher)
+        books = Bookkeeper(ledger=ledger, clock=context.clock, letters=letters)
+        report = await books.report(since=period[0], until=period[1], walk=walk)
+        return report, await desk.unclaimed.depth()
+
+
+def _period(
+    context: CommandContext, day: str | None, since: str | None, until: str | None
+) -> tuple[datetime, datetime]:
+    """From the first moment on, and before the last."""
+    if since is None and until is None:
+        start = _midnight(context, day)
+        return start, start + timedelta(days=1)
+    if day is not None:
+        raise _misused("DATE", "Give a date, or --since and --until, not both.")
+    begin = _midnight(context, None) if since is None else _time("--since", since)
+    end = context.clock.now() if until is None else _time("--until", until)
+    if begin >= end:
+        raise _misused("--until", "The period ends before it begins.")
+    return begin, end
+
+
+def _midnight(context: CommandContext, day: str | None) -> datetime:
+    try:
+        wanted = context.clock.now().date() if day is None else date.fromisoformat(day)
+    except ValueError as error:
+        raise _misused("DATE", "That is not a date: write it as 2026-11-21.") from error
+    return datetime(wanted.year, wanted.month, wanted.day, tzinfo=UTC)
+
+
+def _time(option: str, text: str) -> datetime:
+    moment = read_time(text)
+    if moment is None:
+        raise _misused(option, "That is not a time with its zone: write 2026-11-21T20:00:00Z.")
+    return moment
+
+
+def _misused(field: str, message: str) -> CommandError:
+    return CommandError("wrong_period", message, exit_code=ExitCode.USAGE, field=field)
