@@ -21,16 +21,22 @@ class Way(Enum):
 
 
 _BOTH = (Way.THERE, Way.BACK)
+_OPENING = 4096
 
 
 @dataclass(slots=True, eq=False)
 class _Stream:
-    """One way of one connection; ``left`` bytes may still pass, None means any number."""
+    """One way of one connection; ``left`` bytes may still pass, None means any number.
+
+    ``opening`` is what its caller said first, the same for both ways.
+    """
 
     way: Way
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     left: int | None
+    opening: bytearray
+    is_swallowed: bool = False
 
 
 class Proxy:
@@ -61,6 +67,16 @@ class Proxy:
         """Carry on, with everything that was held back."""
         for light in self._light.values():
             light.set()
+
+    def swallow(self, naming: bytes) -> int:
+        """From now on connections whose caller began with this are silent for good; how many.
+
+        New ones are carried, as behind a router that has forgotten the old ones.
+        """
+        found = [each for each in self._streams if naming in each.opening]
+        for stream in found:
+            stream.is_swallowed = True
+        return len(found) // len(_BOTH)
 
     def slow_down(self, seconds: float, *ways: Way) -> None:
         """Whatever arrives is passed on so much later at least; 0 takes it back."""
@@ -96,8 +112,9 @@ class Proxy:
         except ConnectionRefusedError:
             _reset(writer)
             return
-        there = _Stream(Way.THERE, reader, away_writer, self._limits[Way.THERE])
-        back = _Stream(Way.BACK, away_reader, writer, self._limits[Way.BACK])
+        opening = bytearray()
+        there = _Stream(Way.THERE, reader, away_writer, self._limits[Way.THERE], opening)
+        back = _Stream(Way.BACK, away_reader, writer, self._limits[Way.BACK], opening)
         self._streams |= {there, back}
         if self._ended.is_set():
             self.cut()
@@ -119,7 +136,11 @@ class Proxy:
     async def _carry(self, stream: _Stream, opposite: _Stream) -> None:
         with contextlib.suppress(OSError):
             while data := await stream.reader.read(65536):
+                if stream.way is Way.THERE and len(stream.opening) < _OPENING:
+                    stream.opening += data
                 await self._wait(stream.way)
+                if stream.is_swallowed:
+                    await self._ended.wait()
                 passed = data if stream.left is None else data[: stream.left]
                 if stream.left is not None:  # draining then means that the system has it all
                     stream.writer.transport.set_write_buffer_limits(high=0)
@@ -131,6 +152,8 @@ class Proxy:
                     if not stream.left:
                         _reset(stream.writer)
                         _reset(opposite.writer)
+        if stream.is_swallowed:  # an end vanishes like everything else
+            await self._ended.wait()
         stream.writer.close()
 
     async def _wait(self, way: Way) -> None:

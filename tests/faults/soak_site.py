@@ -102,9 +102,13 @@ async def soak_site(options: Options, directory: Path) -> AsyncIterator[SoakSite
 
 
 def _bend(installation: Installation, simulator: Simulator, options: Options) -> None:
+    installation.settings["timing"] = {**TIMING, "max_age": f"{options.max_age}s"}
+    open_accounts(installation, simulator)
+
+
+def open_accounts(installation: Installation, simulator: Simulator) -> None:
     """Four accounts, so that every operation class has its payments."""
     url = simulator.link_base_url
-    installation.settings["timing"] = {**TIMING, "max_age": f"{options.max_age}s"}
     installation.settings["accounts"] = {
         "safedebit": link_account(url),
         "mailing": {**link_account(url), "fields": {"email_option": "1"}},

@@ -99,6 +99,22 @@ async def test_nobody_at_the_target_is_a_reset() -> None:
         assert await caller.rest() == (b"", "reset")
 
 
+async def test_a_swallowed_connection_is_silent_while_others_are_carried() -> None:
+    """Even its end vanishes, as behind a router that has forgotten it."""
+    async with lined_up() as (proxy, target):
+        async with calling(proxy) as one, calling(proxy) as another:
+            await one.say(b"I am one;")
+            await another.say(b"another;")
+            assert proxy.swallow(b"am one") == 1
+            one.writer.write(b"lost")
+            assert await another.say(b"kept;") == b"kept;"
+        async with calling(proxy) as later:
+            assert await later.say(b"I am one, later;") == b"I am one, later;"
+        await until(lambda: target.ends == ["closed", "closed"])
+        assert b"lost" not in target.heard
+    await until(lambda: len(target.ends) == 3)
+
+
 async def test_in_the_dark_nothing_passes_and_nothing_ends_until_the_light_is_back() -> None:
     async with lined_up() as (proxy, target), calling(proxy) as caller:
         await caller.say(b"one")
