@@ -13,22 +13,20 @@ from typing_extensions import override
 from worker import __version__
 from worker.adapters.connection import BrokerTroubleError, OnTrouble
 from worker.adapters.consumer import AmqpConsumer
-from worker.adapters.encryption import Vault
 from worker.adapters.http import HttpTransport
-from worker.adapters.ledgers import open_ledger
 from worker.adapters.probes import ProbeServer
 from worker.adapters.publisher import AmqpPublisher
+from worker.adapters.store_errors import LedgerUnreachableError
 from worker.announcer import Announcer
 from worker.caller import Caller
 from worker.confirms import Confirms
-from worker.contract.times import time_text
 from worker.ledger import Ledger
+from worker.ledger_start import LedgerStart, OpenedLedger
 from worker.ledger_watch import LedgerWatch
-from worker.lifecycle.lost import in_force_until
 from worker.messages import Handled
 from worker.model import Delivery
 from worker.permits import AccountPermits
-from worker.ports import BrokerDirectory, Clock, Publisher, Store, StoreUnavailableError
+from worker.ports import BrokerDirectory, Clock, Publisher, StoreUnavailableError
 from worker.processor import Processor
 from worker.providers import PROVIDERS
 from worker.provisioning import provision, topology_of
@@ -88,6 +86,7 @@ class Worker:
         self._trusted_certificates = trusted_certificates
         self._topology = topology_of(settings)
         self._consuming: AmqpConsumer | None = None
+        self._ledger_start = LedgerStart(settings, telemetry=telemetry, clock=clock)
         self._pulse = Pulse(file=settings.heartbeat_file(), telemetry=telemetry, clock=clock)
 
     async def run(self, stop: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -98,17 +97,10 @@ class Worker:
         ledger gives up for good.
         """
         async with AsyncExitStack() as stack:
-            store = await open_ledger(
-                self._settings.ledger_place(),
-                vault=Vault(self._settings.ledger_keys()),
-                clock=self._clock,
-                least_free_mib=self._settings.ledger.minimum_free_mib,
-            )
-            stack.push_async_callback(store.close)
-            await stack.enter_async_context(self._probes())
-            await stack.enter_async_context(self._pulse.beating())
-            if not await self._unless_stopped(self._provision(), stop):
+            opened = await self._unless_stopped(self._start(stack), stop)
+            if opened is None:
                 return
+            ledger, store = opened.ledger, opened.store
             transport = await stack.enter_async_context(
                 HttpTransport(clock=self._clock, ca_file=self._trusted_certificates)
             )
@@ -123,7 +115,6 @@ class Worker:
                 )
             )
             publisher = self._confirms(connection)
-            ledger = await self._ledger(store)
             announcer = Announcer(
                 publisher=publisher, source=f"/payment-worker/{self._settings.deployment}"
             )
@@ -160,41 +151,33 @@ class Worker:
             if store.failed.is_set():
                 raise LedgerFailedError
 
-    async def _ledger(self, store: Store) -> Ledger:
-        """The ledger, and whether it came back from a backup: that cannot change under us.
+    async def _start(self, stack: AsyncExitStack) -> OpenedLedger:
+        """Begin with what the worker stands on, in order: ledger, probes, the broker's objects.
 
-        A restoration is recorded while every worker stands still.
+        A ledger that must not be used ends the start before anything else is touched. One that
+        is away is waited for with the probes open: a supervisor sees a worker that lives and is
+        not ready.
         """
         try:
-            restoration = await store.restoration()
-        except StoreUnavailableError as error:
-            raise LedgerFailedError from error
-        if restoration is not None:
-            until = in_force_until(restoration, self._rules)
-            if self._clock.now() <= until:
-                self._telemetry.warned(
-                    "The ledger came back from a backup",
-                    "ledger.restored",
-                    known_until=time_text(restoration.known_until),
-                    restored_at=time_text(restoration.restored_at),
-                    until=time_text(until),
-                )
-        return Ledger(store=store, rules=self._rules, clock=self._clock, restoration=restoration)
-
-    async def _provision(self) -> bool:
+            opened = await self._ledger_start.open(stack)
+        except LedgerUnreachableError as away:
+            self._pulse.wait_for("the ledger")
+            await self._come_alive(stack)
+            opened = await self._ledger_start.wait(stack, str(away))
+            self._pulse.wait_for("the broker")
+        else:
+            await self._come_alive(stack)
         await provision(
             self._settings,
             self._broker("operate"),
             clock=self._clock,
             on_trouble=self._trouble("setup"),
         )
-        return True
+        return opened
 
-    def _tell_ledger_away(self, reason: str) -> None:
-        self._telemetry.warned("The ledger is away", "ledger.away", reason=reason)
-
-    def _tell_ledger_back(self) -> None:
-        self._telemetry.noted("The ledger is back", "ledger.back")
+    async def _come_alive(self, stack: AsyncExitStack) -> None:
+        await stack.enter_async_context(self._probes())
+        await stack.enter_async_context(self._pulse.beating())
 
     def _consumer(
         self,
@@ -215,11 +198,11 @@ class Worker:
 
         def ledger_away(reason: str) -> None:
             consumer.pause(_LEDGER)
-            self._tell_ledger_away(reason)
+            self._ledger_start.tell_away(reason)
 
         def ledger_back() -> None:
             consumer.resume(_LEDGER)
-            self._tell_ledger_back()
+            self._ledger_start.tell_back()
 
         watch = LedgerWatch(
             ledger.ping, clock=self._clock, on_away=ledger_away, on_back=ledger_back

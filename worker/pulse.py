@@ -27,10 +27,15 @@ class Pulse:
         self._publisher: AmqpPublisher | None = None
         self._ledger: LedgerWatch | None = None
         self._confirms: Confirms | None = None
+        self._awaited = "the broker"
         self._connected: dict[str, bool] = {"consume": False, "publish": False}
         self._last_tick = clock.monotonic()
         self._last_beat = -INTERVAL
         self._is_file_told = False
+
+    def wait_for(self, what: str) -> None:
+        """Say of a worker that is not started yet what it waits for."""
+        self._awaited = what
 
     def watch(
         self,
@@ -58,7 +63,7 @@ class Pulse:
     def readiness(self) -> Mapping[str, str | bool]:
         """What must hold for a worker to take payments; a text says why something does not."""
         if self._consumer is None or self._publisher is None or self._ledger is None:
-            return {"started": "waiting for the broker"}
+            return {"started": f"waiting for {self._awaited}"}
         pauses = ", ".join(sorted(self._consumer.pauses))
         return {
             "started": True,

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,10 @@ import aio_pika
 
 from tests.broker import Broker
 from worker.adapters.encryption import generate_key
-from worker.adapters.store_sqlite import initialise
+from worker.adapters.ledgers import LedgerPlace, initialise_ledger
 from worker.model import Environment, Origin
-from worker.rules import Subscriber
+from worker.rules import PostgresAddress, Subscriber
+from worker.settings.sections import Postgres
 from worker.topology import Topology
 
 CHECKOUT = Path(__file__).parents[2]
@@ -119,9 +121,34 @@ class Installation:
                 await process.wait()
         return Finished(process.returncode or 0, output.decode(), complaint.decode())
 
+    def use_postgres(self, address: PostgresAddress) -> None:
+        """Have the ledger in this database instead of the file; to be called before ``write``."""
+        table = {
+            "host": address.host,
+            "port": address.port,
+            "database": address.database,
+            "user": address.user,
+        }
+        if address.password is not None:
+            table["password"] = address.password.reveal()
+        ledger = self.table("ledger")
+        ledger.pop("path", None)
+        ledger["postgres"] = table
+        self.table("probes")["heartbeat_file"] = str(self.directory / "heartbeat")
+
+    @property
+    def ledger_place(self) -> LedgerPlace:
+        """Where the settings say that the ledger is."""
+        if "postgres" not in self.table("ledger"):
+            return self.ledger
+        table = Postgres.model_validate(self.table("ledger", "postgres"))
+        return table.address("acceptance")
+
     def create_ledger(self) -> None:
         """Create the ledger as ``ledger init`` does, without a process of its own."""
-        initialise(self.ledger)
+        # In a loop of its own: the caller's is running.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, initialise_ledger(self.ledger_place)).result()
 
 
 @asynccontextmanager

@@ -260,3 +260,48 @@ def test_faults_keep_the_places_of_all_values_they_compare(tmp_path: Path) -> No
     assert fault.source == (
         f"{tmp_path / 'settings.toml'}, timing.lease_seconds; PAYMENT_WORKER_TIMING__CALL_SECONDS"
     )
+
+
+POSTGRES = '\n[ledger.postgres]\nhost = "db.example"\ntls = true\n'
+
+
+@pytest.mark.parametrize(
+    ("extra", "name", "words"),
+    [
+        ({"LEDGER__PATH": "/data/ledger"}, "ledger.path", "for a SQLite file or ledger.postgres"),
+        ({"LEDGER__POSTGRES__KEY_FILE": "/x"}, "ledger.postgres.key_file", "come together"),
+        ({"LEDGER__POSTGRES__HOSTNAME": "x"}, "ledger.postgres.hostname", "ledger.postgres.host."),
+        ({"LEDGER__POSTGRES__PORT": "0"}, "ledger.postgres.port", "greater than 0"),
+    ],
+)
+def test_a_ledger_that_is_told_two_things_or_half_of_one_is_refused(
+    tmp_path: Path, extra: dict[str, str], name: str, words: str
+) -> None:
+    faults = faults_in(tmp_path, SAMPLE + POSTGRES, variables=extra)
+    assert set(faults) == {name}
+    assert words in faults[name].sentence
+
+
+def test_a_forgotten_secret_file_alone_chooses_no_other_ledger(tmp_path: Path) -> None:
+    """Else a file left in /run/secrets would send payments to an empty ledger."""
+    faults = faults_in(tmp_path, variables={"LEDGER__POSTGRES__PASSWORD": "x"})
+    assert faults["ledger.postgres.host"].sentence == "It is missing and has no default."
+
+
+@pytest.mark.parametrize(
+    ("extra", "warned"),
+    [
+        ({}, set()),
+        ({"LEDGER__MINIMUM_FREE_MIB": "50"}, {"ledger.minimum_free_mib"}),
+        ({"LEDGER__POSTGRES__TLS": "false"}, {"ledger.postgres.tls"}),
+        ({"LEDGER__POSTGRES__TLS": "false", "LEDGER__POSTGRES__HOST": "127.0.0.1"}, set()),
+        ({"LEDGER__POSTGRES__TLS": "false", "LEDGER__POSTGRES__HOST": "/run/postgresql"}, set()),
+    ],
+)
+def test_what_is_unwise_about_a_database_is_said(
+    tmp_path: Path, extra: dict[str, str], warned: set[str]
+) -> None:
+    loaded = load_sample(tmp_path, SAMPLE + POSTGRES, variables=extra)
+    assert {each.name for each in loaded.warnings if each.name.startswith("ledger.")} - {
+        "ledger.keys"
+    } == warned

@@ -33,7 +33,7 @@ from worker.model import (
     ProviderKind,
     Secret,
 )
-from worker.rules import BrokerAddress, ForceLive, Rules, Subscriber
+from worker.rules import BrokerAddress, ForceLive, PostgresAddress, Rules, Subscriber
 from worker.settings import (
     BrokerUrlError,
     broker_url_from_environment,
@@ -227,6 +227,43 @@ def test_the_heartbeat_file_stands_beside_the_ledger_unless_named(tmp_path: Path
     assert named.heartbeat_file() == Path("/run/tick")
 
 
+def test_a_table_of_its_own_puts_the_ledger_into_postgresql(tmp_path: Path) -> None:
+    assert load_sample(tmp_path).settings.ledger_place() == Path(
+        "/var/lib/payment-worker/ledger.sqlite3"
+    )
+    settings = load_sample(
+        tmp_path,
+        variables={
+            "DEPLOYMENT": "south",
+            "LEDGER__POSTGRES__HOST": "db.example",
+            "LEDGER__POSTGRES__PASSWORD": "database-password",
+            "LEDGER__POSTGRES__TLS": "true",
+            "LEDGER__POSTGRES__CA_FILE": "/etc/ca.pem",
+        },
+    ).settings
+    assert settings.ledger_place() == PostgresAddress(
+        host="db.example",
+        port=5432,
+        database="payment_worker",
+        user="payment_worker",
+        password=Secret("database-password"),
+        tls=True,
+        ca_file="/etc/ca.pem",
+        application_name="south",
+    )
+    assert settings.heartbeat_file() == Path("/var/lib/payment-worker/heartbeat")
+
+
+def test_the_password_of_the_database_is_shown_nowhere(tmp_path: Path) -> None:
+    secret = "database-password"  # noqa: S105 - must not show up
+    variables = {"LEDGER__POSTGRES__HOST": "db.example", "LEDGER__POSTGRES__PASSWORD": secret}
+    loaded = load_sample(tmp_path, variables=variables)
+    rows = {row.name: row.value for row in explain(loaded, "ledger.postgres")}
+    assert (rows["ledger.postgres.password"], rows["ledger.postgres.host"]) == ("***", "db.example")
+    for text in (repr(loaded.settings), repr(loaded.settings.ledger_place()), str(rows)):
+        assert secret not in text
+
+
 # --- what people are told ------------------------------------------------------------------------
 
 
@@ -275,14 +312,25 @@ def test_the_example_is_sound_as_it_stands(tmp_path: Path) -> None:
     assert loaded.settings.environment is Environment.STAGING
 
 
-def test_the_example_is_sound_with_everything_in_it_switched_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("other", "is_shared"),
+    [(r"^path = .*\n", True), (r"^\[ledger\.postgres\]\n(.+\n)*", False)],
+    ids=["PostgreSQL", "SQLite"],
+)
+def test_the_example_is_sound_with_everything_in_it_switched_on(
+    tmp_path: Path, other: str, *, is_shared: bool
+) -> None:
+    """But for the ledger's place: the example shows both, a deployment has one."""
+    text, taken_out = re.subn(other, "", example_settings(), flags=re.MULTILINE)
+    assert taken_out == 1
     loaded = load(
         today=TODAY,
-        config=write_settings(tmp_path, example_settings()),
+        config=write_settings(tmp_path, text),
         environment={},
         container_secrets=NOWHERE,
     )
     assert loaded.settings.force_live is not None
+    assert isinstance(loaded.settings.ledger_place(), PostgresAddress) is is_shared
 
 
 def test_the_example_shows_every_setting_and_its_true_default() -> None:

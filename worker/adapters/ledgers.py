@@ -2,12 +2,21 @@
 
 import asyncio
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, assert_never
 
 from worker.adapters.encryption import Vault
-from worker.adapters.store_sqlite import Initialisation, SqliteStore, initialise
+from worker.adapters.store_migrations import Initialisation
+from worker.adapters.store_postgres import PostgresStore
+from worker.adapters.store_postgres import initialise as initialise_postgres
+from worker.adapters.store_postgres.sessions import place_of
+from worker.adapters.store_sqlite import SqliteStore
+from worker.adapters.store_sqlite import initialise as initialise_sqlite
 from worker.adapters.store_sqlite.room import LEAST_FREE
 from worker.ports import Clock, Store
+from worker.rules import PostgresAddress
+
+LedgerPlace = Path | PostgresAddress
+"""A SQLite file, or a PostgreSQL database."""
 
 LEAST_FREE_MIB = LEAST_FREE // 2**20
 """Below this much free space nothing new is claimed, unless the settings say otherwise."""
@@ -22,7 +31,7 @@ class LedgerStore(Store, Protocol):
 
 
 async def open_ledger(
-    place: Path,
+    place: LedgerPlace,
     *,
     vault: Vault,
     clock: Clock,
@@ -30,20 +39,38 @@ async def open_ledger(
     busy_seconds: float = 5.0,
     busy_tries: int = 6,
 ) -> LedgerStore:
-    """Open an initialised ledger in the running loop; one try only. Raises ``LedgerError``.
+    """Open an initialised ledger in the running loop; one try only.
 
-    A lock is waited for ``busy_seconds``, ``busy_tries`` times.
+    Raises ``LedgerError``; ``LedgerUnreachableError`` alone may pass by itself. Of a file a lock
+    is waited for ``busy_seconds``, ``busy_tries`` times.
     """
-    return await SqliteStore.open(
-        place,
-        vault=vault,
-        clock=clock,
-        least_free=least_free_mib * 2**20,
-        busy_seconds=busy_seconds,
-        busy_tries=busy_tries,
-    )
+    match place:
+        case Path():
+            return await SqliteStore.open(
+                place,
+                vault=vault,
+                clock=clock,
+                least_free=least_free_mib * 2**20,
+                busy_seconds=busy_seconds,
+                busy_tries=busy_tries,
+            )
+        case PostgresAddress():
+            return await PostgresStore.open(place, vault=vault, clock=clock)
+        case other:
+            assert_never(other)
 
 
-async def initialise_ledger(place: Path) -> Initialisation:
+async def initialise_ledger(place: LedgerPlace) -> Initialisation:
     """Create the ledger or bring an older one up to date. Raises ``LedgerError``."""
-    return await asyncio.to_thread(initialise, place)
+    match place:
+        case Path():
+            return await asyncio.to_thread(initialise_sqlite, place)
+        case PostgresAddress():
+            return await initialise_postgres(place)
+        case other:
+            assert_never(other)
+
+
+def name_of(place: LedgerPlace) -> str:
+    """The place as a text for people, without user and password."""
+    return str(place) if isinstance(place, Path) else place_of(place)

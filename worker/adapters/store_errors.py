@@ -14,10 +14,14 @@ def _fix(place: Place, *, file: str, database: str) -> str:
 
 
 class LedgerError(Exception):
-    """The ledger cannot be opened. ``str()`` is one sentence; ``fix`` says what to do."""
+    """The ledger cannot be opened. ``str()`` is one sentence; ``fix`` says what to do.
 
-    def __init__(self, sentence: str, *, fix: str) -> None:
+    ``place`` is ``None`` where no ledger was looked at yet.
+    """
+
+    def __init__(self, sentence: str, *, place: Place | None, fix: str) -> None:
         super().__init__(sentence)
+        self.place = place
         self.fix = fix
 
 
@@ -28,6 +32,7 @@ class LedgerMissingError(LedgerError):
         what = _fix(place, file="path or mount its volume", database="address")
         super().__init__(
             f"there is no ledger at {place}",
+            place=place,
             fix=f"correct the {what}; create a first ledger with `{_INIT}`",
         )
 
@@ -39,6 +44,7 @@ class LedgerUnrecognisedError(LedgerError):
         wrong = _fix(place, file="path", database="address")
         super().__init__(
             f"{place} is not a payment-worker ledger: {what}",
+            place=place,
             fix=f"correct the {wrong}, or restore the ledger from its backup",
         )
 
@@ -50,6 +56,7 @@ class LedgerOutdatedError(LedgerError):
         what = _fix(place, file="the file", database="the database")
         super().__init__(
             f"the ledger {place} has schema version {found}, this release needs {needed}",
+            place=place,
             fix=f"stop the workers, back {what} up, then run `{_INIT}`, which upgrades it",
         )
         self.found = found
@@ -62,6 +69,7 @@ class LedgerTooNewError(LedgerError):
     def __init__(self, place: Place, *, found: int, needed: int) -> None:
         super().__init__(
             f"the ledger {place} has schema version {found}, this release knows {needed}",
+            place=place,
             fix="run the release that wrote it, or a later one",
         )
         self.found = found
@@ -74,6 +82,7 @@ class LedgerOwnerError(LedgerError):
     def __init__(self, path: Path, *, owner: int, user: int) -> None:
         super().__init__(
             f"the ledger {path} belongs to OS user {owner}, this process runs as {user}",
+            place=path,
             fix="run the command as the ledger's owner",
         )
         self.owner = owner
@@ -86,6 +95,7 @@ class LedgerReadOnlyError(LedgerError):
     def __init__(self, place: Place) -> None:
         super().__init__(
             f"{place} cannot be written by this process",
+            place=place,
             fix=_fix(
                 place,
                 file="make it writable for the ledger's owner, or mount the volume writable",
@@ -100,6 +110,7 @@ class LedgerLockedError(LedgerError):
     def __init__(self, place: Place) -> None:
         super().__init__(
             f"the ledger {place} is locked by another program",
+            place=place,
             fix="find what holds it open (a backup, a database browser) and end that",
         )
 
@@ -110,6 +121,7 @@ class LedgerUnsafeError(LedgerError):
     def __init__(self, place: Place, what: str) -> None:
         super().__init__(
             f"the ledger {place} would not survive a power cut: {what}",
+            place=place,
             fix=_fix(
                 place,
                 file="put it on a local file system that supports write-ahead logging",
@@ -125,6 +137,7 @@ class LedgerKeyMissingError(LedgerError):
         super().__init__(
             f"the ledger {place} was written with encryption keys that are not supplied: "
             f"{', '.join(key_ids)}",
+            place=place,
             fix="add those keys after the first one in the secret file",
         )
         self.key_ids = key_ids
@@ -136,6 +149,7 @@ class LedgerUnusableError(LedgerError):
     def __init__(self, place: Place, what: str) -> None:
         super().__init__(
             f"the ledger {place} cannot be used: {what}",
+            place=place,
             fix=_fix(
                 place,
                 file="check the disk and the system log; restore the ledger if it is damaged",
@@ -150,6 +164,7 @@ class LedgerUnreachableError(LedgerError):
     def __init__(self, place: Place, what: str) -> None:
         super().__init__(
             f"the ledger {place} cannot be reached: {what}",
+            place=place,
             fix="check that the server runs and that this host can reach it",
         )
 
@@ -160,6 +175,7 @@ class LedgerRefusedError(LedgerError):
     def __init__(self, place: Place, what: str) -> None:
         super().__init__(
             f"the ledger {place} refuses this worker: {what}",
+            place=place,
             fix="correct the role, its password, its rights or the name of the database",
         )
 
@@ -170,6 +186,7 @@ class SqliteTooOldError(LedgerError):
     def __init__(self, *, found: str, needed: str) -> None:
         super().__init__(
             f"SQLite {found} is too old for the ledger, which needs {needed}",
+            place=None,
             fix="use a Python that was built with a later SQLite",
         )
 

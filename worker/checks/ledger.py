@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from worker.adapters.encryption import Vault, VaultError
-from worker.adapters.ledgers import open_ledger
-from worker.adapters.store_errors import LedgerError, LedgerLockedError
+from worker.adapters.ledgers import name_of, open_ledger
+from worker.adapters.store_errors import LedgerError, LedgerLockedError, LedgerUnreachableError
 from worker.checks.check import Check
 from worker.checks.configuration import SOUND_SETTINGS
 from worker.checks.deployment import Deployment
@@ -19,10 +19,10 @@ _BUSY_SECONDS = 2.0  # a running worker holds the lock for milliseconds
 
 
 async def _look(deployment: Deployment) -> Sequence[Remark]:
-    """Open it as the worker would: owner, schema version, journal, keys, a write lock."""
+    """Open it as the worker would: whose it is, schema version, durability, keys, a write."""
     settings = deployment.settings
     place = settings.ledger_place()
-    path = str(place)
+    name = name_of(place)
     try:
         vault = Vault(settings.ledger_keys())
         store = await open_ledger(
@@ -34,7 +34,7 @@ async def _look(deployment: Deployment) -> Sequence[Remark]:
         )
     except VaultError as error:
         return [fail(f"{error}", about="ledger.keys", fix="Correct the key in its secret file.")]
-    except LedgerLockedError as error:
+    except (LedgerLockedError, LedgerUnreachableError) as error:
         return [fail(f"{error}", fix=error.fix, blame=Blame.UNREACHABLE)]
     except LedgerError as error:
         return [fail(f"{error}", fix=error.fix)]
@@ -42,15 +42,15 @@ async def _look(deployment: Deployment) -> Sequence[Remark]:
         await store.ping()
         restoration = await store.restoration()
     except StoreUnavailableError as error:
-        return [fail(f"it cannot be written: {error}", about=path, blame=Blame.UNREACHABLE)]
+        return [fail(f"it cannot be written: {error}", about=name, blame=Blame.UNREACHABLE)]
     finally:
         await store.close()
     keys = ", ".join(vault.key_ids)
-    found = [ok(f"current, durable, can be written; keys {keys}", about=path)]
+    found = [ok(f"current, durable, can be written; keys {keys}", about=name)]
     if restoration is not None:
         until = in_force_until(restoration, settings.rules())
         if deployment.clock.now() <= until:
-            found.append(_in_force(restoration, until, about=path))
+            found.append(_in_force(restoration, until, about=name))
     return found
 
 
@@ -69,7 +69,7 @@ CHECKS = (
         id="LED001",
         group=Group.LEDGER,
         title="The ledger is there and can be written",
-        fix="Look at the disk and at who holds the file open.",
+        fix="Look at the disk and who holds the file open, or at the database server.",
         look=_look,
         blame=Blame.CONFIGURATION,
         needs=SOUND_SETTINGS,

@@ -41,10 +41,12 @@ async def _look_at_python(_deployment: Deployment) -> Sequence[Remark]:
 
 async def _look_at_state(deployment: Deployment) -> Sequence[Remark]:
     settings = deployment.settings
-    directory = settings.ledger.path.parent
+    ledger = settings.ledger_place()
+    directory = ledger.parent if isinstance(ledger, Path) else None  # PostgreSQL has its own
     least = settings.ledger.minimum_free_mib
     found = []
-    for place in dict.fromkeys([directory, settings.heartbeat_file().parent]):
+    places = [directory, settings.heartbeat_file().parent]
+    for place in dict.fromkeys(each for each in places if each is not None):
         if not place.is_dir():
             found.append(fail("there is no such directory", about=str(place)))
         elif not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
@@ -52,6 +54,8 @@ async def _look_at_state(deployment: Deployment) -> Sequence[Remark]:
         elif place == directory:
             space = os.statvfs(place)
             found.append(space_remark(place, space.f_bavail * space.f_frsize // _MIB, least))
+        else:
+            found.append(ok("writable", about=str(place)))
     return found
 
 

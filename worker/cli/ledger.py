@@ -1,12 +1,13 @@
 """``payment-worker ledger``: the durable record of every payment."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from worker.adapters.encryption import generate_key
-from worker.adapters.ledgers import initialise_ledger
+from worker.adapters.ledgers import initialise_ledger, name_of
 from worker.adapters.store_errors import LedgerError
 from worker.cli.context import ConfigOption, JsonOption, context_of
 from worker.cli.opened_ledger import ledger_error
@@ -36,20 +37,22 @@ def _init(
 ) -> None:
     """Create the ledger, or bring an older one up to date; only this command does either."""
     context = context_of(typer_context, config=config, json=json)
-    path = context.loaded().settings.ledger_place()
+    place = context.loaded().settings.ledger_place()
     try:
-        done = asyncio.run(initialise_ledger(path))
+        done = asyncio.run(initialise_ledger(place))
     except LedgerError as error:
         raise ledger_error(error) from error
+    name = name_of(place)
     if context.output.is_json:
-        context.output.record({"path": path, "before": done.before, "after": done.after})
+        kind = "path" if isinstance(place, Path) else "database"
+        context.output.record({kind: name, "before": done.before, "after": done.after})
     elif done.before is None:
-        context.output.success(f"Created the ledger {path} (schema version {done.after}).")
+        context.output.success(f"Created the ledger {name} (schema version {done.after}).")
     elif done.before == done.after:
-        context.output.success(f"The ledger {path} is up to date (version {done.after}).")
+        context.output.success(f"The ledger {name} is up to date (version {done.after}).")
     else:
         context.output.success(
-            f"Upgraded the ledger {path} from version {done.before} to {done.after}."
+            f"Upgraded the ledger {name} from version {done.before} to {done.after}."
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from worker.adapters.encryption import Vault
 from worker.adapters.ledgers import open_ledger
-from worker.adapters.store_errors import LedgerError
+from worker.adapters.store_errors import LedgerError, LedgerLockedError, LedgerUnreachableError
 from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext
 from worker.cli.exit_codes import CommandError, ExitCode
@@ -40,12 +40,17 @@ def run_with_ledger(work: Coroutine[Any, Any, Result]) -> Result:
             "ledger_unavailable",
             "The ledger cannot be used now.",
             exit_code=ExitCode.UNREACHABLE,
-            fix="Look at its disk and who holds it, then try again.",
+            fix="Look at its disk and who holds it, or at its server, then try again.",
         ) from error
 
 
 def ledger_error(error: LedgerError) -> CommandError:
     """Say what is wrong with the ledger and what to do, as an error of the command line."""
+    passes = isinstance(error, LedgerLockedError | LedgerUnreachableError)
     return CommandError(
-        "ledger", str(error), exit_code=ExitCode.CONFIGURATION, field="ledger.path", fix=error.fix
+        "ledger",
+        str(error),
+        exit_code=ExitCode.UNREACHABLE if passes else ExitCode.CONFIGURATION,
+        field="ledger.postgres" if isinstance(error.place, str) else "ledger.path",
+        fix=error.fix,
     )

@@ -64,7 +64,7 @@ def _run(typer_context: typer.Context, config: ConfigOption = None) -> None:
             "ledger_failed",
             "The ledger could not be written and the process ends; nothing was acknowledged.",
             exit_code=ExitCode.FAILED,
-            fix="Look at the disk, then start it again.",
+            fix="Look at the disk, or at the database server, then start it again.",
         ) from failed
 
 

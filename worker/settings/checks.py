@@ -29,6 +29,7 @@ def findings_of(settings: Settings, today: date) -> Iterator[Finding]:
         yield from account_findings(name, account)
     yield from _shares(settings)
     yield from _broker(settings)
+    yield from _ledger(settings)
 
 
 def _budgets(settings: Settings) -> Iterator[Finding]:
@@ -280,4 +281,42 @@ def _broker(settings: Settings) -> Iterator[Finding]:
             "A client certificate and its key come together.",
             "CFG001",
             (("broker", "certificate_file"),),
+        )
+
+
+def _ledger(settings: Settings) -> Iterator[Finding]:
+    ledger, database = settings.ledger, settings.ledger.postgres
+    if database is None:
+        return
+    path = ("ledger", "postgres")
+    if "path" in ledger.model_fields_set:
+        yield Finding(
+            ("ledger", "path"),
+            "One ledger only: give ledger.path for a SQLite file or ledger.postgres, not both.",
+            "CFG001",
+            (path,),
+        )
+    if "minimum_free_mib" in ledger.model_fields_set:
+        yield Finding(
+            ("ledger", "minimum_free_mib"),
+            "It has no effect: the disk of a PostgreSQL server is not seen from here.",
+            "CFG001",
+            (path,),
+            is_warning=True,
+        )
+    is_local = is_loopback(database.host) or database.host.startswith("/")  # a Unix socket
+    if not database.tls and not is_local:
+        yield Finding(
+            (*path, "tls"),
+            "Payment records travel to PostgreSQL without TLS.",
+            "SEC003",
+            ((*path, "host"),),
+            is_warning=True,
+        )
+    if (database.certificate_file is None) != (database.key_file is None):
+        yield Finding(
+            (*path, "key_file"),
+            "A client certificate and its key come together.",
+            "CFG001",
+            ((*path, "certificate_file"),),
         )

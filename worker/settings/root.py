@@ -14,7 +14,14 @@ from pydantic_settings import (
 from typing_extensions import override
 
 from worker.model import Environment, Origin, PaymentTarget, PaymentType, ProviderKind, Secret
-from worker.rules import BrokerAddress, RouteBook, Rules, Subscriber, fair_share
+from worker.rules import (
+    BrokerAddress,
+    PostgresAddress,
+    RouteBook,
+    Rules,
+    Subscriber,
+    fair_share,
+)
 from worker.settings.accounts import AccountSettings
 from worker.settings.layers import DELIMITER, PREFIX
 from worker.settings.sections import (
@@ -137,10 +144,16 @@ class Settings(BaseSettings):
         """Encryption keys of the ledger, newest first: 32 bytes each, URL-safe base64."""
         return tuple(Secret(key.get_secret_value()) for key in self.ledger.keys)
 
-    def ledger_place(self) -> Path:
-        """Where the ledger is."""
+    def ledger_place(self) -> Path | PostgresAddress:
+        """Where the ledger is: the path of a SQLite file, or a PostgreSQL database."""
+        if self.ledger.postgres is not None:
+            return self.ledger.postgres.address(self.deployment)
         return self.ledger.path
 
     def heartbeat_file(self) -> Path:
-        """File that is rewritten while the loop ticks."""
+        """File that is rewritten while the loop ticks.
+
+        With PostgreSQL nobody may give ``ledger.path``, so its default names the directory: the
+        state directory of the unit and of the image.
+        """
         return self.probes.heartbeat_file or self.ledger.path.with_name("heartbeat")

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from worker.model import Cents, Origin, PaymentTarget, PaymentType, Secret
-from worker.rules import BrokerAddress, ForceLive, Rules
+from worker.rules import BrokerAddress, ForceLive, PostgresAddress, Rules
 from worker.settings.values import (
     BrokerEndpoints,
     Duration,
@@ -24,6 +24,7 @@ from worker.settings.values import (
 
 _RULES = Rules()
 _ADDRESS = BrokerAddress()
+_DATABASE = PostgresAddress()
 
 
 class Broker(Section):
@@ -111,18 +112,60 @@ class Results(Section):
     )
 
 
+class Postgres(Section):
+    """A PostgreSQL database as the ledger: for workers on many hosts."""
+
+    # The host is a must: a forgotten secret file alone must not choose another ledger.
+    host: str = Field(description="Host name or address of PostgreSQL, instead of `ledger.path`.")
+    port: Whole = Field(default=_DATABASE.port, gt=0, lt=65536, description="Its port.")
+    database: str = Field(
+        default=_DATABASE.database,
+        description="Database, holding this one ledger; `payment-worker ledger init` fills it.",
+    )
+    user: str = Field(default=_DATABASE.user, description="Role that owns the ledger's tables.")
+    password: Password | None = Field(
+        default=None, description="Password; from a secret file. None: a client certificate."
+    )
+    tls: bool = Field(default=False, description="Whether to use TLS; it is always verified.")
+    ca_file: Path | None = Field(
+        default=None, description="Certificate authority of the server; none: the system's."
+    )
+    certificate_file: Path | None = Field(
+        default=None, description="Client certificate, where the server asks for one."
+    )
+    key_file: Path | None = Field(default=None, description="Key of the client certificate.")
+
+    def address(self, application_name: str) -> PostgresAddress:
+        """Core value of this table; ``application_name`` is what the server shows for us."""
+        return PostgresAddress(
+            host=self.host,
+            port=self.port,
+            database=self.database,
+            user=self.user,
+            password=None if self.password is None else Secret(self.password.get_secret_value()),
+            tls=self.tls,
+            ca_file=_text(self.ca_file),
+            certificate_file=_text(self.certificate_file),
+            key_file=_text(self.key_file),
+            application_name=application_name,
+        )
+
+
 class Ledger(Section):
     """The durable record of every payment."""
 
     path: Path = Field(
         default=Path("/var/lib/payment-worker/ledger.sqlite3"),
-        description="SQLite file; only `payment-worker ledger init` creates it.",
+        description="SQLite file, unless there is a `ledger.postgres`; made by `ledger init` only.",
     )
+    postgres: Postgres | None = Field(default=None, description="PostgreSQL instead of a file.")
     keys: Keys = Field(
         description="Encryption keys, newest first; keep the old one while rotating.",
     )
     minimum_free_mib: Whole = Field(
-        default=200, ge=1, description="Below this much free space nothing new is claimed (MiB)."
+        default=200,
+        ge=1,
+        description="Below this much free space nothing new is claimed (MiB; SQLite).",
     )
 
 
@@ -240,7 +283,9 @@ class Probes(Section):
         default=9464, ge=0, lt=65536, description="Port of /healthz, /readyz, /metrics; 0: any."
     )
     heartbeat_file: Path | None = Field(
-        default=None, description="Rewritten while the loop ticks; none: beside the ledger."
+        default=None,
+        description="Rewritten while the loop ticks; none: `heartbeat` beside the SQLite file,"
+        " with PostgreSQL in `/var/lib/payment-worker`.",
     )
 
 
