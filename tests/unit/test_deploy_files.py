@@ -11,6 +11,7 @@ from typing import cast
 import pytest
 import yaml
 
+from worker.rules import PostgresAddress
 from worker.settings import load
 from worker.settings.sections import Timing
 
@@ -185,6 +186,30 @@ def test_the_compose_settings_and_secrets_are_what_the_worker_wants(tmp_path: Pa
         assert account.test.base_url.startswith(f"http://127.0.0.1:{port}")
     volume = document["services"]["worker"]["volumes"][0]
     assert settings.ledger.path.parent == Path(volume.partition(":")[2])
+
+
+def test_the_compose_variant_puts_the_ledger_into_a_database_that_is_there(tmp_path: Path) -> None:
+    """The base file with the variant over it, as an engine merges the two."""
+    subprocess.run([DEPLOY / "compose-secrets", "--postgres", tmp_path], check=True)  # noqa: S603
+    variant = yaml.safe_load((DEPLOY / "compose.postgres.yaml").read_text("utf-8"))
+    base = yaml.safe_load((DEPLOY / "compose.yaml").read_text("utf-8"))
+    worker, database = variant["services"]["worker"], variant["services"]["postgres"]
+    assert {file.name for file in tmp_path.iterdir()} == {*base["secrets"], *variant["secrets"]}
+    assert worker["secrets"] == database["secrets"] == list(variant["secrets"])
+    assert all(set(secret) == {"file"} for secret in variant["secrets"].values())
+    place = load(
+        today=date(2026, 11, 21),
+        config=DEPLOY / "compose.settings.toml",
+        environment=base["services"]["worker"]["environment"] | worker["environment"],
+        container_secrets=tmp_path,
+    ).settings.ledger_place()
+    assert isinstance(place, PostgresAddress)
+    assert place.host in variant["services"]
+    assert place.user == database["environment"]["POSTGRES_USER"]
+    assert place.database == database["environment"]["POSTGRES_DB"]
+    made = Path(database["environment"]["POSTGRES_PASSWORD_FILE"]).name
+    assert place.password is not None
+    assert place.password.reveal() == (tmp_path / made).read_text("utf-8").rstrip()
 
 
 def test_secrets_that_exist_are_kept(tmp_path: Path) -> None:
