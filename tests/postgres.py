@@ -114,9 +114,12 @@ class PostgresServer:
 
 
 @contextmanager
-def private_server(**settings: str) -> Iterator[PostgresServer]:
-    """A server of its own for as long as the block lasts, with the worker's role."""
-    directory = Path(tempfile.mkdtemp(prefix="payment-worker-postgres-"))
+def private_server(*, parent: Path | None = None, **settings: str) -> Iterator[PostgresServer]:
+    """A server of its own for as long as the block lasts, with the worker's role.
+
+    ``parent`` is where its directory is made; one in memory spares the waits for a disk.
+    """
+    directory = Path(tempfile.mkdtemp(prefix="payment-worker-postgres-", dir=parent))
     server = PostgresServer(directory, free_port())
     try:
         server.start(**settings)

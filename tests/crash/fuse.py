@@ -59,12 +59,13 @@ class Fuse:
 
     Or it acts at the first one called ``name``.
     ``passed`` names every boundary in order. Killed, every later boundary kills too, so nothing
-    of that process reaches the world again. ``kills`` says whether this kind may act inside a
-    commit, where nothing can be frozen or cancelled; ``doing`` is the transaction whose commit
-    comes next.
+    of that process reaches the world again. ``enters_commits`` says whether this kind may act
+    inside a commit, where nothing can be frozen or cancelled; ``doing`` is the transaction whose
+    commit comes next.
     """
 
     kills: ClassVar[bool] = True
+    enters_commits: ClassVar[bool] = True
 
     at: int = 0
     passed: list[str] = field(default_factory=list)
@@ -80,9 +81,14 @@ class Fuse:
     async def boundary(self, name: str) -> None:
         self.step(name)
 
+    @property
+    def is_dead(self) -> bool:
+        """Whether the process is gone."""
+        return self.is_blown and self.kills
+
     def check(self) -> None:
         """A killed process goes on with nothing."""
-        if self.is_blown and self.kills:
+        if self.is_dead:
             raise KilledError
 
     def step(self, name: str) -> None:
@@ -98,6 +104,7 @@ class CancellingFuse(Fuse):
     """Cancels the worker's task at the boundary, as a stop does, and lets it clean up."""
 
     kills: ClassVar[bool] = False
+    enters_commits: ClassVar[bool] = False
 
     victim: "asyncio.Task[object] | None" = None
 
@@ -119,6 +126,7 @@ class PausingFuse(Fuse):
     """Freezes the worker at the boundary until ``go_on`` is set, as a stopped machine does."""
 
     kills: ClassVar[bool] = False
+    enters_commits: ClassVar[bool] = False
 
     paused: asyncio.Event = field(default_factory=asyncio.Event)
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -140,12 +148,26 @@ class LosingFuse(Fuse):
     """Loses the ledger at the boundary, once: the worker lives and does not learn what was done."""
 
     kills: ClassVar[bool] = False
+    enters_commits: ClassVar[bool] = False
 
     @override
     def step(self, name: str) -> None:
         if self.is_reached_by(name) and name in _OF_THE_LEDGER:
             self.is_blown = True
             raise StoreUnavailableError(name)
+
+
+@dataclass(slots=True)
+class CuttingFuse(Fuse):
+    """Cuts the line to the database around one commit, once: the worker lives on."""
+
+    kills: ClassVar[bool] = False
+
+    @override
+    def step(self, name: str) -> None:
+        if self.is_reached_by(name) and "the commit of" in name:
+            self.is_blown = True
+            raise KilledError(name)
 
 
 _OF_THE_LEDGER = frozenset(

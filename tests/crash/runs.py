@@ -131,7 +131,7 @@ async def working(world: CrashWorld, fuse: Fuse | None = None) -> AsyncIterator[
             restoration=world.restoration,
         )
     finally:
-        await store.close()
+        await world.ledger.leave(store, fuse)
 
 
 async def prepared(

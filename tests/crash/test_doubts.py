@@ -393,10 +393,10 @@ async def test_a_write_decided_on_rows_that_have_moved_on_is_refused(
     moved_on = await row(world)
     assert moved_on.version > seen.version + 1
     stale = replace(seen, version=seen.version + 1, state=State.FAILED)
-    late = await world.ledger.open(world.clock, Fuse())
+    late = await world.ledger.open(world.clock, fuse := Fuse())
     with pytest.raises(ConcurrentUpdateError):
         await late.transact(Needs((PAYMENT,)), lambda _view: Change(result=None, records=(stale,)))
-    await late.close()
+    await world.ledger.leave(late, fuse)
     assert await row(world) == moved_on
 
 
