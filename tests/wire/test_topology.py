@@ -1,13 +1,17 @@
 """The topology on a real broker: declaring, refusing, seeing."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.amqp import Line, channel_to, declared
 from tests.broker import Broker
-from worker.adapters.connection import connected
+from tests.proxy import Way, proxy_to
+from worker.adapters.connection import CLIENT_ERRORS, BrokerTroubleError, connected
 from worker.adapters.topology import Finding, TopologyRefusedError, Verdict, declare, verify
 from worker.messages import Exchange
 from worker.model import Environment
+from worker.rules import BrokerAddress
 from worker.topology import Topology
 
 pytestmark = pytest.mark.broker
@@ -123,3 +127,23 @@ async def test_nobody_publishes_to_the_ladders_way_back(broker: Broker) -> None:
     async with declared(broker) as (_, line):
         with pytest.raises(Exception, match="ACCESS_REFUSED"):
             await line.send(b"{}", exchange="requeue", key="work")
+
+
+async def test_a_connection_that_ends_in_mid_look_is_a_trouble_and_no_surprise(
+    broker: Broker,
+) -> None:
+    """Wherever it is cut, the start of a worker can tell and tries again."""
+
+    async def look(address: BrokerAddress) -> None:
+        async with connected(address, role="test") as connection:
+            await declare(connection, topology)
+            await verify(connection, topology)
+
+    async with declared(broker, "dcp") as (topology, _), proxy_to(broker.port) as proxy:
+        address = replace(broker.address, port=proxy.port)
+        await look(address)
+        whole = proxy.carried[Way.BACK]
+        for part in range(1, 40):
+            proxy.cut_after(whole * part // 40, Way.BACK)
+            with pytest.raises((BrokerTroubleError, *CLIENT_ERRORS)):
+                await look(address)

@@ -146,9 +146,13 @@ async def open_channel(connection: AbstractConnection) -> AbstractChannel:
     """
     if connection.transport is None:
         raise BrokerTroubleError(TroubleKind.LOST, "the connection ended")
-    return await connection.transport.connection.channel(
-        publisher_confirms=False, timeout=CALL_SECONDS
-    )
+    try:
+        return await connection.transport.connection.channel(
+            publisher_confirms=False, timeout=CALL_SECONDS
+        )
+    except RuntimeError as error:
+        # So the client answers a channel asked of a connection that has just closed.
+        raise BrokerTroubleError(TroubleKind.LOST, "the connection ended") from error
 
 
 def is_own_cancellation() -> bool:
