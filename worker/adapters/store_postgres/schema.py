@@ -27,10 +27,11 @@ _OBJECTS = (
     " WHERE nspname = $1"
 )
 _IS_MARKED = (
-    "SELECT count(*) = 3 FROM information_schema.columns WHERE table_schema = $1"
-    " AND table_name = 'ledger' AND column_name IN ('application', 'version', 'ledger_id')"
+    "SELECT count(*) = 3 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+    " JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = $1"
+    " AND relname = 'ledger' AND attname IN ('application', 'version', 'ledger_id')"
 )
-_MARK = "SELECT application, version, ledger_id FROM ledger"
+_MARK = f"SELECT application, version, ledger_id FROM {SCHEMA}.ledger"  # noqa: S608 (our own)
 _DURABLE = {
     "fsync": ("on",),
     "full_page_writes": ("on",),
