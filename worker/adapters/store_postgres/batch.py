@@ -1,12 +1,13 @@
 """One transaction for many works: lock, load, let each decide, write, commit.
 
 **Serialisable across workers.** Rows that do not exist yet cannot be locked, and "no such row"
-means "call the provider". So every declared id and fingerprint is locked by an advisory lock of
-the transaction, in ascending order, before anything is read; the owner of a fingerprint, whose id
-nobody knew before, is locked by its row. Every row read is thereby locked until the end (strict
-two-phase locking), hence whatever two workers do together they could have done one after the
-other. Beside that, each record is written only at the version it was read at: a late worker that
-got round the locks somehow still overwrites nothing.
+means "call the provider". So every id and fingerprint is locked by an advisory lock of the
+transaction before its row is read, and until the end (strict two-phase locking): whatever two
+workers do together, they could have done one after the other. What was declared is locked in
+ascending order, so that no two wait for each other in a circle. An id that turns up later, as that
+of a fingerprint's owner, is locked only if it is free; else the batch is run anew and locks it in
+its place. Beside that, each record is written only at the version it was read at: a late worker
+that got round the locks somehow still overwrites nothing.
 
 **A lost answer of a commit.** Each store has a row of its own in ``writers`` that holds the number
 of its last committed batch. It is updated by every batch before its commit is sent, so a batch
@@ -36,8 +37,8 @@ Mark = tuple[bytes, int, int, int]
 class Batch:
     """Works that are committed together; ``settled`` is set when the commit is about to be sent.
 
-    ``marks`` are written first, so that the works see them. ``surprises`` are keys that a run met
-    which nobody had declared: the next run locks them in order with the others.
+    ``marks`` are written first, so that the works see them. ``surprises`` are ids that a run met
+    and that nobody had declared: the next run locks them in order with the others.
     """
 
     number: int
@@ -109,12 +110,19 @@ class Transaction:
 
     # --- locks ---------------------------------------------------------------------------------
 
-    async def _lock(self, ids: Iterable[UUID], fingerprints: Iterable[str] = ()) -> None:
-        keys = {_lock_key(b"operation", each.bytes) for each in ids}
-        keys |= {_lock_key(b"fingerprint", each.encode()) for each in fingerprints}
-        if keys := keys - self._locked:
-            await self._connection.execute(sql.LOCK, sorted(keys))
-            self._locked |= keys
+    async def _lock(self, ids: Iterable[UUID], fingerprints: Iterable[str]) -> None:
+        self._locked = {_lock_key(b"operation", each.bytes) for each in ids}
+        self._locked |= {_lock_key(b"fingerprint", each.encode()) for each in fingerprints}
+        if self._locked:
+            await self._connection.execute(sql.LOCK, sorted(self._locked))
+
+    async def _lock_surprises(self, ids: set[UUID]) -> None:
+        """Never wait out of order."""
+        self._batch.surprises |= ids
+        keys = {_lock_key(b"operation", each.bytes) for each in ids} - self._locked
+        if keys and not await self._connection.fetchval(sql.LOCK_IF_FREE, sorted(keys)):
+            raise OutpacedError
+        self._locked |= keys
 
     async def _enter(self) -> bool:
         """Put the batch's number into the store's row; ``False`` where it is committed already."""
@@ -131,12 +139,11 @@ class Transaction:
     # --- reading -------------------------------------------------------------------------------
 
     async def _load_declared(self) -> None:
-        ids = self._batch.ids
         if fingerprints := self._batch.fingerprints:
             owners = await self._rows(sql.OWNERS, list(fingerprints))
             self._overlay.load_owners(owners)
-            ids |= {UUID(bytes=operation_id) for _, operation_id in owners}
-        await self._load(ids)
+            await self._lock_surprises({UUID(bytes=operation_id) for _, operation_id in owners})
+        await self._load(self._batch.ids)
 
     async def _load(self, ids: set[UUID]) -> None:
         if not ids:
@@ -158,8 +165,7 @@ class Transaction:
             return job.reject(error)
         ids, events = self._overlay.missing(change)
         if ids:
-            self._batch.surprises |= ids
-            await self._lock(ids)
+            await self._lock_surprises(ids)
             await self._load(ids)
         if events:
             keys = [each.bytes for each in events]

@@ -29,7 +29,7 @@ DRIVER_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Internal
 
 
 class OutpacedError(Exception):
-    """A row changed under a transaction that had locked it out: it must be run anew."""
+    """Another transaction was quicker with a row or its lock: this one must be run anew."""
 
 
 @unique

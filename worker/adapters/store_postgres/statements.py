@@ -77,12 +77,8 @@ def _insert(table: str, names: tuple[str, ...]) -> str:
 
 # The statements are put together from our own column names only; values are always bound.
 LOCK = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
-OWNERS = (
-    "SELECT fingerprints.fingerprint, operations.operation_id FROM fingerprints"
-    " JOIN operations ON operations.operation_id = fingerprints.operation_id"
-    " WHERE fingerprints.fingerprint = ANY($1::text[])"
-    " ORDER BY operations.operation_id FOR SHARE OF operations"
-)
+LOCK_IF_FREE = "SELECT bool_and(pg_try_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key"
+OWNERS = "SELECT fingerprint, operation_id FROM fingerprints WHERE fingerprint = ANY($1::text[])"
 OPERATIONS = (
     f"SELECT {columns(RECORD_COLUMNS, 'operations')}, {columns(ANSWER_COLUMNS, 'answers')}"  # noqa: S608
     " FROM operations LEFT JOIN answers ON answers.event_id = operations.event_id"
