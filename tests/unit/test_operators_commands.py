@@ -1,0 +1,93 @@
+"""``payments``, ``results`` and ``ledger restored`` as their user sees them, without a broker."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import refused_port
+from tests.settings_sample import SAMPLE, SECRETS, write_secrets, write_settings
+from worker import __main__ as program
+
+Captured = pytest.CaptureFixture[str]
+SOME_ID = "5b1f0c1e-0000-4000-8000-000000000001"
+
+
+@pytest.fixture
+def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Iterator[list[str]]:
+    """Arguments that name sound settings with a fresh ledger, and a broker that is not there."""
+    monkeypatch.delenv("PAYMENT_WORKER_CONFIG", raising=False)
+    directory = write_secrets(tmp_path / "credentials", SECRETS)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(directory))
+    monkeypatch.setenv("PAYMENT_WORKER_BROKER__HOST", "127.0.0.1")
+    monkeypatch.setenv("PAYMENT_WORKER_LEDGER__PATH", str(tmp_path / "ledger.sqlite3"))
+    arguments = ["--config", str(write_settings(tmp_path, SAMPLE))]
+    assert program.run([*arguments, "ledger", "init"]) == 0
+    capsys.readouterr()
+    with refused_port() as port:
+        monkeypatch.setenv("PAYMENT_WORKER_BROKER__PORT", str(port))
+        yield arguments
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("payments", "report", "yesterday"),
+        ("payments", "report", "--since", "noon"),
+        ("payments", "report", "2026-11-21", "--since", "2026-11-21T00:00:00Z"),
+        ("payments", "report", "--until", "2026-11-21T00:00:00Z"),
+        ("payments", "report", "--no-broker", "--walk"),
+        ("results", "resend"),
+        ("results", "resend", "--unclaimed", "--payment", SOME_ID),
+        ("ledger", "restored", "--at", "yesterday", "--yes"),
+        ("ledger", "restored", "--at", "2999-01-01T00:00:00Z", "--yes"),
+        ("ledger", "restored", "--at", "2026-01-01T00:00:00Z"),
+    ],
+    ids=" ".join,
+)
+def test_what_makes_no_sense_is_refused_as_wrong_use(
+    sound: list[str], words: tuple[str, ...]
+) -> None:
+    """The last one: nobody is there to confirm, and silence is no yes."""
+    assert program.run([*sound, *words]) == 64
+
+
+@pytest.mark.parametrize(
+    "words", [("payments", "report"), ("results", "resend", "--unclaimed")], ids=" ".join
+)
+def test_a_broker_that_is_away_is_69(sound: list[str], words: tuple[str, ...]) -> None:
+    assert program.run([*sound, *words]) == 69
+
+
+def test_an_empty_ledger_has_sound_books_and_says_what_it_did_not_look_at(
+    sound: list[str], capsys: Captured
+) -> None:
+    assert program.run([*sound, "payments", "report", "--no-broker", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["received"], shown["lines"], shown["exceptions"]) == (0, [], [])
+    assert (shown["queue"], shown["unclaimed"]) == (None, None)
+    assert shown["not_looked_at"][0].startswith("the broker")
+    assert program.run([*sound, "payments", "report", "--no-broker", "-o", "human"]) == 0
+    people = capsys.readouterr()
+    assert "No exceptions" in people.err
+    assert "Not looked at: the broker" in people.err
+
+
+def test_an_answer_of_nobody_is_not_sent_again(sound: list[str], capsys: Captured) -> None:
+    assert program.run([*sound, "results", "resend", "--payment", SOME_ID, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["result"] == "unknown"
+
+
+def test_a_restoration_is_recorded_once_and_checked_while_in_force(
+    sound: list[str], capsys: Captured
+) -> None:
+    words = [*sound, "ledger", "restored", "--at", "2026-01-01T00:00:00Z", "--yes", "--json"]
+    assert program.run(words) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert (first["recorded"], first["in_doubt"]) == (True, 0)
+    assert program.run(words) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again == first | {"recorded": False}
+    assert program.run([*sound, "check", "--only", "LED", "--strict"]) == 3
+    assert "came back from a backup" in capsys.readouterr().out
