@@ -253,6 +253,7 @@ class Worker:
             clock=self._clock,
             pause=lambda: self._hold(_ACCOUNTS, until_resumed=True),
             resume=lambda: self._hold(_ACCOUNTS, until_resumed=False),
+            patience=self._rules.patience_seconds,
             on_down=lambda: self._telemetry.warned("Every account is down", "accounts.down"),
             on_back=lambda: self._telemetry.noted("An account answers again", "accounts.back"),
         )

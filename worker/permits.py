@@ -268,9 +268,14 @@ class AccountPermits:
                 max(within, self._patience) if is_alone else within,
                 most_waiting=(2**31 if is_alone else self._limits[account].waiting_calls),
             )
-            if not isinstance(entered, float) or not self._is_worth_waiting(entered, ends):
+            if not isinstance(entered, float):
                 return entered
-            await self._until_changed(entered)
+            # How long a probe takes nobody knows: it is waited for as long as patience lasts.
+            least = 0.0 if gate.breaker.state is BreakerState.HALF_OPEN else entered
+            left = ends - self._clock.monotonic()
+            if least >= left or self._is_hurried or self.standstill() is None:
+                return entered
+            await self._until_changed(min(entered, left))
 
     def _is_alone(self, account: str) -> bool:
         since = self._clock.monotonic() - ALONE_SECONDS
@@ -278,14 +283,6 @@ class AccountPermits:
             gate.asked_at is not None and gate.asked_at > since
             for name, gate in self._gates.items()
             if name != account
-        )
-
-    def _is_worth_waiting(self, seconds: float, ends: float) -> bool:
-        """Whether all accounts are down and a probe is due before our patience is over."""
-        return (
-            not self._is_hurried
-            and self._clock.monotonic() + seconds < ends
-            and self.standstill() is not None
         )
 
     async def _until_changed(self, seconds: float) -> None:

@@ -74,10 +74,9 @@ class Pulse:
         }
 
     def _publishing(self, publisher: AmqpPublisher) -> str | bool:
-        if not publisher.is_ready:
-            return "not connected"
+        # A channel that is wanted and not opened is how an alarm looks from here: first the cause.
         silence = self._confirms.trouble if self._confirms is not None else None
-        return silence or True
+        return silence or publisher.is_ready or "not connected"
 
     @asynccontextmanager
     async def beating(self) -> AsyncIterator[None]:

@@ -14,7 +14,8 @@ LOOK_SECONDS = 1.0
 """Between two looks at the breakers."""
 
 SHORT_SECONDS = 5.0
-"""Shorter waits are no reason to stop consuming: deliveries wait them out with the worker."""
+"""Shorter waits are no reason to stop consuming: deliveries wait them out with the worker, as far
+as their patience goes."""
 
 
 class Standstill:
@@ -33,7 +34,9 @@ class Standstill:
         resume: Callable[[], None],
         on_down: Callable[[], None],
         on_back: Callable[[], None],
+        patience: float = SHORT_SECONDS,
     ) -> None:
+        self._short = min(SHORT_SECONDS, patience)
         self._permits = permits
         self._clock = clock
         self._pause = pause
@@ -56,7 +59,7 @@ class Standstill:
     def look(self) -> None:
         """Pause or resume as the breakers stand now."""
         seconds = self._permits.standstill()
-        if seconds is not None and seconds > SHORT_SECONDS:
+        if seconds is not None and seconds > self._short:
             self._pause()
             if not self._is_down:
                 self._is_down = True
