@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.erp import Sent, basket_order, connected_erp, order
+from tests.acceptance.erp import basket_order, connected_erp, order
 from tests.acceptance.fault_site import (
-    RESULTS,
-    SHORT,
     SLOW,
     answers_of,
     fault_site,
@@ -28,7 +26,7 @@ from tests.acceptance.fault_site import (
     settled,
 )
 from tests.acceptance.installation import Installation
-from tests.acceptance.worker_process import WorkerProcess, started
+from tests.acceptance.worker_process import started
 from tests.broker import Broker, private_broker
 from tests.waiting import until
 
@@ -168,88 +166,3 @@ async def test_a_work_queue_that_was_deleted_is_consumed_again_once_it_is_back(
         assert len(worker.told("broker.disconnected")) < 10
         assert worker.told("broker.disconnected", trouble="missing")[0]["log.level"] == "error"
         is_calm(worker, pages=1)
-
-
-# --- answers that find no place ----------------------------------------------------------------
-
-
-async def test_a_full_result_queue_holds_back_its_own_requests_only(
-    broker: Broker, tmp_path: Path
-) -> None:
-    """They go round the ladder, uncounted, and the same event arrives once there is room."""
-
-    def change(installation: Installation) -> None:
-        installation.table("results")["subscribers"] = {"erp": ["web"], "full": ["dcp"]}
-
-    async with (
-        fault_site(broker, tmp_path, change=change) as site,
-        started(site.installation) as worker,
-        connected_erp(broker, site.installation.prefix) as erp,
-    ):
-        await site.hurry_ladder()
-        limits = {"max-length": 1, "overflow": "reject-publish"}
-        await site.set_policy("full", r"results\.full$", limits)
-        sent: list[Sent] = []
-        while not worker.told("delivery.waiting", reason="result queue full"):
-            sent.append(await erp.send(order()))
-            await spoke_of(worker, sent[-1])
-        *_, held_back = sent
-        assert len(sent) < 6
-        web = await erp.send(order(id_origin="web"), routing_key="payment.initiate.web")
-        assert (await erp.answer(web)).status == "succeeded"
-        await until(lambda: len(erp.rungs(held_back)) >= 3)
-        assert set(erp.rungs(held_back)) == {"30s"}
-        retry = site.installation.named("retry")
-        copies = [each for each in erp.heard if each.exchange == retry]
-        assert {each.headers["attempts"] for each in copies} == {1}
-        taken: set[str | None] = set()
-        while held_back.correlation_id not in taken:
-            taken.add((await erp.take("results.full")).correlation_id)
-        assert len({each["event_id"] for each in erp.answers(held_back)}) == 1
-        assert site.simulator.applied.total == len(sent) + 1
-        await until(lambda: settled(worker, "delivery.repeated") == {held_back.message_id})
-        assert await worker.stop() == 0
-        await nothing_is_left(erp)
-        await erp.channel.queue_delete(site.installation.named("results.full"))
-        is_calm(worker)
-
-
-async def spoke_of(worker: WorkerProcess, sent: Sent) -> None:
-    """Wait for the first summary line about a message."""
-    await until(
-        lambda: any(line.get("labels.message_id") == sent.message_id for line in worker.lines)
-    )
-
-
-async def test_a_memory_alarm_delays_answers_and_costs_nothing_else(
-    broker: Broker, tmp_path: Path
-) -> None:
-    """Nothing is confirmed during it, so nothing is acknowledged, and nothing spins."""
-    async with fault_site(broker, tmp_path, timing=SHORT) as site:
-        applied = await site.installation.run("topology", "apply")
-        assert applied.code == 0, applied.complaint
-        async with connected_erp(broker, site.installation.prefix) as erp:
-            sent = [await erp.send(make()) for make in (order, basket_order) for _ in range(5)]
-            messages = {each.message_id for each in sent}
-            await broker.control("set_vm_memory_high_watermark", "0.00001")
-            try:
-                async with running(site.installation) as worker:
-                    await until(lambda: settled(worker, "delivery.returned") == messages)
-                    assert worker.told("delivery.answered") == []
-                    assert erp.heard == []
-                    assert await erp.depth(RESULTS) == 0
-                    assert site.simulator.applied.total == len(sent)
-                    assert (await worker.asks("/healthz"))[0] == 200
-                    await broker.control("set_vm_memory_high_watermark", "0.4")
-                    answers = await answers_of(erp, sent)
-                    await until(lambda: settled(worker, "delivery.repeated") == messages)
-                    assert await worker.stop() == 0
-                    answers += await remaining_answers(erp)
-                    one_event_each(answers)
-                    assert {each.status for each in answers} == {"succeeded"}
-                    assert site.simulator.applied.total == len(sent)
-                    assert len(worker.told("delivery.returned")) <= 2 * len(sent)
-                    await nothing_is_left(erp)
-                    is_calm(worker)
-            finally:
-                await broker.control("set_vm_memory_high_watermark", "0.4")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.erp import EVERY_TAP, basket_order, checked, connected_erp, order
+from tests.acceptance.erp import basket_order, connected_erp
 from tests.acceptance.installation import LINK_HOST, installed
 from tests.acceptance.shared_site import site_of
 from tests.acceptance.worker_process import WorkerProcess, started
@@ -71,32 +71,6 @@ async def test_a_broker_that_is_not_there_at_start_is_waited_for(
             assert worker.complaint.read_text("utf-8") == ""
             assert "Traceback" not in worker.log.read_text("utf-8")
             assert "error" not in {each["log.level"] for each in worker.lines}
-
-
-async def test_an_answer_nobody_subscribed_to_is_kept_and_counted(
-    broker: Broker, tmp_path: Path
-) -> None:
-    """The tap leaves the results alone: bound there, it would be a subscriber."""
-    taps = {name: keys for name, keys in EVERY_TAP.items() if name != "results"}
-    async with site_of(broker, tmp_path, taps=taps) as site:
-        asked = order(id_origin="Nobody")
-        sent = await site.erp.send(asked, routing_key="payment.initiate.nobody")
-        event = checked(await site.erp.take("unclaimed"))
-        assert event.message.correlation_id == sent.correlation_id
-        assert (event["id_origin"], event["result"]) == ("Nobody", True)
-        line = await site.worker.tells("delivery.answered", message_id=sent.message_id)
-        assert (line["labels.unclaimed"], line["log.level"]) == (True, "warning")
-        _, metrics = await site.worker.asks("/metrics")
-        assert "payment_worker_results_unclaimed_total 1.0" in metrics
-        await site.erp.has_depth("work", 0)
-        await site.erp.send(order())
-        assert checked(await site.erp.take("results.erp")).status == "succeeded"
-        await site.erp.send(
-            asked, routing_key="payment.initiate.nobody", message_id=sent.message_id
-        )
-        repeated = checked(await site.erp.take("unclaimed"))
-        assert repeated["event_id"] == event["event_id"]
-        assert site.simulator.applied.total == 2
 
 
 async def test_two_workers_on_one_ledger_pay_everything_once(
