@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
+from aio_pika.abc import AbstractQueue
+
 from tests.acceptance.erp import Answer, Erp, Sent, checked
 from tests.acceptance.installation import LINK_HOST, SUBSCRIBER, Installation, installed
 from tests.acceptance.shared_site import Change, as_it_is
@@ -46,6 +48,9 @@ SHORT: Mapping[str, float] = {
     "stop_grace_seconds": 7,
 }
 """About the shortest time limits that nest as the product demands."""
+
+
+_clock = SystemClock()
 
 
 class GatedClock:
@@ -207,3 +212,12 @@ def is_calm(worker: WorkerProcess, *, pages: int = 0) -> None:
     assert "Traceback" not in worker.log.read_text("utf-8")
     errors = [line["event.action"] for line in worker.lines if line["log.level"] == "error"]
     assert errors == ["broker.disconnected"] * pages
+
+
+async def hand_back(queue: AbstractQueue, times: int) -> None:
+    """Fetch a queue's one message so often and return it each time, as a dying consumer does."""
+    for number in range(times):
+        while (message := await queue.get(fail=False)) is None:
+            await _clock.sleep(0.01)  # it is back as soon as the queue's log has it
+        assert message.headers.get("x-delivery-count", 0) == number
+        await message.reject(requeue=True)

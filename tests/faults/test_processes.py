@@ -10,7 +10,6 @@ from pathlib import Path
 
 import aio_pika
 import pytest
-from aio_pika.abc import AbstractQueue
 
 from tests.acceptance.erp import Erp, Sent, basket_order, connected_erp, order, payment_id_of
 from tests.acceptance.fault_site import (
@@ -18,6 +17,7 @@ from tests.acceptance.fault_site import (
     SLOW,
     answers_of,
     fault_site,
+    hand_back,
     is_calm,
     nothing_is_left,
     one_event_each,
@@ -226,7 +226,7 @@ async def test_case_25_a_request_delivered_a_hundred_times_is_given_up_and_answe
         async with connected_erp(broker, site.installation.prefix) as erp:
             sent = await erp.send(order())
             queue = await erp.channel.get_queue(site.installation.named("work"), ensure=False)
-            await returned(queue, LIMIT)
+            await hand_back(queue, LIMIT)
             async with started(site.installation) as worker:
                 event = await erp.answer(sent)
                 assert (event.status, event["code"]) == ("failed", "delivery_limit_reached")
@@ -249,7 +249,7 @@ async def test_case_25_what_the_broker_gives_up_is_kept_and_answered_when_it_is_
         async with connected_erp(broker, site.installation.prefix) as erp:
             sent = await erp.send(basket_order())
             queue = await erp.channel.get_queue(site.installation.named("work"), ensure=False)
-            await returned(queue, 4)
+            await hand_back(queue, 4)
             await erp.has_depth("dlq", 1)
             async with started(site.installation):
                 assert erp.answers(sent) == []
@@ -263,14 +263,6 @@ async def test_case_25_what_the_broker_gives_up_is_kept_and_answered_when_it_is_
             assert (event.status, event["attempts"]) == ("succeeded", 1)
             assert site.simulator.applied.total == 1
             await nothing_is_left(erp)
-
-
-async def returned(queue: AbstractQueue, times: int) -> None:
-    """Fetch its one message so often and hand it back each time, as a dying worker does."""
-    for _ in range(times):
-        while (message := await queue.get(fail=False)) is None:
-            await _clock.sleep(0.01)  # it is back as soon as the queue's log has it
-        await message.reject(requeue=True)
 
 
 async def test_case_25_a_link_that_kills_every_worker_ends_in_doubt_after_two_calls(

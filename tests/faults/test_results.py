@@ -15,6 +15,7 @@ from tests.acceptance.fault_site import (
     SHORT,
     answers_of,
     fault_site,
+    hand_back,
     is_calm,
     nothing_is_left,
     one_event_each,
@@ -28,12 +29,9 @@ from tests.acceptance.worker_process import WorkerProcess, started
 from tests.broker import Broker
 from tests.core import REFUSED, World, initiation
 from tests.waiting import until
-from worker.adapters.clock import SystemClock
 from worker.messages import Exchange
 
 pytestmark = pytest.mark.broker
-
-_clock = SystemClock()
 
 
 async def test_case_12_an_answer_nobody_subscribed_to_is_kept_and_counted(
@@ -220,11 +218,7 @@ async def test_case_40_a_result_its_subscriber_cannot_read_is_kept(
     async with site_of(broker, tmp_path) as site:
         event = await site.erp.answer(await site.erp.send(order()))
         queue = await site.erp.channel.get_queue(site.installation.named(RESULTS), ensure=False)
-        for number in range(30):
-            while (message := await queue.get(fail=False)) is None:
-                await _clock.sleep(0.01)  # it is back as soon as the queue's log has it
-            assert message.headers.get("x-delivery-count", 0) == number
-            await message.reject(requeue=True)
+        await hand_back(queue, 30)
         kept = checked(await site.erp.take(RESULTS))
         assert kept["event_id"] == event["event_id"]
         listed = await broker.control(
