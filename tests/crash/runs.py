@@ -280,12 +280,14 @@ async def pause_run(
     *,
     deliveries: int | None,
     wait: float,
+    skew: float = 0.0,
     ledger: CrashLedger | None = None,
 ) -> Run:
     """Freeze a worker at a boundary, let another take its delivery, then let the first go on.
 
     The second one handles that many deliveries (all of them when ``None``), ``wait`` seconds
-    later. The first one's acknowledgement comes over a lost connection and counts for nothing.
+    later, by a wall clock that differs by ``skew`` seconds. The first one's acknowledgement comes
+    over a lost connection and counts for nothing.
     """
     world = await prepared(intent, behaviours, ledger)
     fuse = PausingFuse(at)
@@ -298,7 +300,9 @@ async def pause_run(
             if fuse.paused.is_set():
                 world.broker.hand_back(delivery)
                 world.clock.advance(wait)
+                world.clock.shift_wall(skew)
                 await drain(world, deliveries=deliveries)
+                world.clock.shift_wall(-skew)
                 fuse.go_on.set()
             await task
     await drain(world)
