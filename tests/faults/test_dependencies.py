@@ -1,7 +1,5 @@
-"""Failure cases 33 to 35: the ledger is away, a provider is down, or clocks disagree."""
+"""Failure cases 34 and 35: a provider is down, clocks disagree."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,13 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.erp import basket_order, connected_erp, order
-from tests.acceptance.fault_site import (
-    SLOW,
-    answers_of,
-    fault_site,
-    nothing_is_left,
-    one_event_each,
-)
+from tests.acceptance.fault_site import fault_site
 from tests.acceptance.installation import Installation
 from tests.acceptance.worker_process import started
 from tests.broker import Broker
@@ -25,64 +17,11 @@ from tests.crash.runs import INTENTS, Intent, kill_run, pause_run
 from tests.fakes_clock import FakeClock
 from tests.servers import refused_port
 from tests.waiting import until
-from worker.adapters.clock import SystemClock
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Silence
 from worker.messages import Disposition
 from worker.ports import Transport
 
-_clock = SystemClock()
-
 HOUR = timedelta(hours=1).total_seconds()
-
-
-# --- the ledger --------------------------------------------------------------------------------
-
-
-@contextmanager
-def taken_away(ledger: Path) -> Iterator[None]:
-    """The ledger's file is not where it was, as under a volume that was unmounted."""
-    aside = ledger.rename(ledger.with_name("elsewhere"))
-    try:
-        yield
-    finally:
-        aside.rename(ledger)
-
-
-@pytest.mark.broker
-async def test_case_33_without_its_ledger_nothing_is_consumed_acknowledged_or_put_on_the_ladder(
-    broker: Broker, tmp_path: Path
-) -> None:
-    """Nothing could be deduplicated. It is said once, and once more when the ledger is back."""
-    async with (
-        fault_site(broker, tmp_path) as site,
-        started(site.installation) as worker,
-        connected_erp(broker, site.installation.prefix) as erp,
-    ):
-        held = await erp.send(basket_order(email=SLOW))
-        await site.holds(1)
-        with taken_away(site.installation.ledger):
-            away = await worker.tells("ledger.away")
-            assert away["log.level"] == "warning"
-            while (probe := await worker.asks("/readyz"))[0] == 200:
-                await _clock.sleep(0.05)
-            assert "ledger" in probe[1]
-            sent = [await erp.send(make()) for make in (order, basket_order) for _ in range(3)]
-            assert await erp.depth("work") == len(sent)
-            assert (await worker.asks("/healthz"))[0] == 200
-            assert erp.heard == []
-            assert site.simulator.applied.total == 1
-            assert await erp.depth("work") == len(sent)
-        site.release()
-        answers = await answers_of(erp, [held, *sent])
-        one_event_each(answers)
-        assert {each.status for each in answers} == {"succeeded"}
-        assert {each["attempts"] for each in answers} == {1}
-        assert site.simulator.applied.total == 1 + len(sent)
-        assert len(worker.told("ledger.away")) == len(worker.told("ledger.back")) == 1
-        assert worker.told("delivery.returned") == []
-        assert [each for each in erp.heard if each.exchange == erp.prefix + "retry"] == []
-        assert await worker.stop() == 0
-        await nothing_is_left(erp)
 
 
 # --- a provider --------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ def test_the_table_names_every_case_once_and_in_order() -> None:
 @pytest.mark.parametrize("number", CASES)
 def test_a_case_names_the_files_that_prove_it_or_a_reason(number: int) -> None:
     named = set(re.findall(r"\]\((test_\w+\.py)\)", ROWS[number]))
-    assert named == named_by(number)
-    if not named:
+    assert named >= named_by(number)
+    if not named_by(number):
         assert len(ROWS[number]) > 60
 
 
