@@ -14,6 +14,7 @@ from tests.fakes_clock import START
 from tests.postgres import PostgresServer
 from tests.store_child import KEY
 from tests.store_samples import DCP, fingerprint, number, sample_record, write
+from tests.waiting import until
 from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import PostgresStore, initialise
@@ -230,6 +231,28 @@ async def test_rows_of_stores_that_never_closed_are_forgotten_in_time(
     await open_store()
     batches = "SELECT batch FROM payment_worker.writers ORDER BY batch"
     assert postgres.psql(batches, database=address.database).split() == ["0", "8"]
+
+
+async def test_no_batch_reads_a_table_from_end_to_end(
+    postgres: PostgresServer, address: PostgresAddress, open_store: OpenStore
+) -> None:
+    """Though its statements were planned while there was next to nothing in the tables."""
+    store = await open_store()
+    for start in range(0, 400, 40):
+        keys = range(start, start + 40)
+        await asyncio.gather(*(claim(store, key, key) for key in keys))
+        await asyncio.gather(*(claim(store, key, key) for key in keys))
+    await store.close()  # the server has counted what a session did when that has ended
+
+    def scans() -> list[str]:
+        counted = (
+            "SELECT seq_tup_read, idx_scan FROM pg_stat_user_tables"
+            " WHERE relname IN ('operations', 'fingerprints')"
+        )
+        return postgres.psql(counted, database=address.database).split()
+
+    await until(lambda: all(int(each.split("|")[1]) > 0 for each in scans()))
+    assert [each.split("|")[0] for each in scans()] == ["0", "0"]
 
 
 async def test_a_batch_never_holds_more_locks_than_its_share(open_store: OpenStore) -> None:

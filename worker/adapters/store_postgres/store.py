@@ -1,7 +1,7 @@
 """The PostgreSQL ledger: implements ``ports.Store`` for the workers of many hosts."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Self, TypeVar
 from uuid import UUID
@@ -12,7 +12,7 @@ from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.schema import check
-from worker.adapters.store_postgres.sessions import Connection, Session, connect, place_of
+from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
 from worker.ports import Clock, View
@@ -63,9 +63,9 @@ class PostgresStore:
         """
         known: UUID | None = None
 
-        async def open_connection() -> Connection:
+        async def open_connection(settings: Mapping[str, str]) -> Connection:
             nonlocal known
-            connection = await connect(address)
+            connection = await connect(address, settings)
             try:
                 known = await check(address, connection, vault, known=known)
             except BaseException:
@@ -73,7 +73,8 @@ class PostgresStore:
                 raise
             return connection
 
-        writing, reading = Session(open_connection), Session(open_connection)
+        writing = Session(lambda: open_connection(BY_KEY))
+        reading = Session(lambda: open_connection({}))
         writer = Writer(writing, vault, clock, flush_seconds=flush_seconds)
         try:
             with translated(place_of(address)):

@@ -201,7 +201,7 @@ class Writer:
         now = to_micros(self._clock.now())
         batch = Batch(number=self._number, jobs=jobs, marks=marks, now=now)
         last_start = self._loop.time() + BATCH_SECONDS
-        meetings = 0
+        meetings = losses = 0
         while True:
             connection = await self._connection()
             try:
@@ -219,7 +219,9 @@ class Writer:
                         meetings += 1  # let the other one go first
                         await self._clock.sleep(self._clock.fraction() * 0.01 * meetings)
                     case Meaning.LOST if self._loop.time() < last_start:
-                        pass  # run again, whether or not it was committed
+                        if losses:  # a server that hangs up at once is not to be stormed
+                            await self._clock.sleep(_AGAIN_SECONDS)
+                        losses += 1  # run again, whether or not it was committed
                     case Meaning.AGAIN | Meaning.LOST | Meaning.AWAY:
                         self._session.drop()
                         raise unavailable(error) from error
