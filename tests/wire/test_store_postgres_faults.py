@@ -2,7 +2,10 @@
 
 import asyncio
 import itertools
+import json
 import signal
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -266,6 +269,39 @@ async def test_no_transaction_is_left_open_by_callers_who_leave(
         address.user,
     )
     assert idle[0][0] == 0
+
+
+async def test_a_frozen_worker_holds_nobody_up_and_overwrites_nothing_when_it_thaws(
+    address: PostgresAddress, store: PostgresStore
+) -> None:
+    """It stops with every lock in its hands; the server takes them away after a while."""
+    await write(store, sample_record())
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.postgres_child", stdin=PIPE, stdout=PIPE
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    assert address.password is not None
+    place = {
+        "host": address.host,
+        "port": address.port,
+        "database": address.database,
+        "user": address.user,
+        "password": address.password.reveal(),
+    }
+    try:
+        child.stdin.write(json.dumps(place).encode() + b"\n")
+        assert await child.stdout.readline() == b'"frozen"\n'
+        await step_up(store, "meanwhile")
+        child.send_signal(signal.SIGCONT)
+        assert json.loads(await child.stdout.readline()) == [1, 2], "it looked again"
+        assert await child.wait() == 0
+    finally:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+    assert await traces(store) == ["meanwhile", "frozen"]
+    assert await version(store) == 3
 
 
 # --- a lost server -----------------------------------------------------------------------------
