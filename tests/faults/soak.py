@@ -37,7 +37,10 @@ def main() -> int:
     print("\n".join(report.lines()))
     if report.is_good:
         print("\ngood: every figure that must be 0 is 0")
-        shutil.rmtree(directory)
+        if report.is_remarkable:
+            print(f"logs: {directory}")
+        else:
+            shutil.rmtree(directory)
         return 0
     print("\n".join(("", "NOT GOOD:", *report.offenders(), f"logs: {directory}")))
     return 1

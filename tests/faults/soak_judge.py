@@ -228,17 +228,19 @@ class _Case:
         return min(each.at for each in self._by_request[asked.request.key])
 
     def applied_twice(self) -> Iterator[str]:
-        """Same content is the same intent, under however many keys it was asked for."""
+        """Same content is the same intent, under however many keys it was asked for.
+
+        A link of class D may be left behind once for each key: one that failed is no duplicate's
+        first, and the next key starts anew.
+        """
         applied: Counter[str] = Counter()
-        kinds: dict[str, Kind] = {}
         for payment_id, request in self._payments.items():
-            kinds[request.content] = request.kind
-            applied[request.content] += self._applied(payment_id)
-            if self._applied(payment_id) > MOST_APPLIED[request.kind]:
+            most, count = MOST_APPLIED[request.kind], self._applied(payment_id)
+            if most > 1 and count > most:
                 yield payment_id
-        for content, count in applied.items():
-            if MOST_APPLIED[kinds[content]] == 1 and count > 1:
-                yield f"order {content}"
+            if most == 1:
+                applied[request.content] += count
+        yield from (f"order {content}" for content, count in applied.items() if count > 1)
         yield from (
             f"removal of item {item_id}"
             for item_id, count in self._evidence.books.removals.items()

@@ -29,7 +29,7 @@ class Options:
     kill_every: float = 5.0
     broker_restart_every: float = 30.0
     provider_faults: float = 0.3
-    ledger: LedgerKind = LedgerKind.SQLITE
+    ledger: LedgerKind = LedgerKind.POSTGRES
     max_age: int = 300
     drain_minutes: float = 10.0
 

@@ -20,7 +20,7 @@ class Conduct:
     troubles: Mapping[str, int]
     worst_recoveries: Mapping[str, float]
     workers_started: int
-    ended_alone: Sequence[int]
+    ended_alone: Sequence[str]
     exit_codes: Sequence[int]
     sendings: int
     deliveries: Mapping[str, int]
@@ -39,6 +39,11 @@ class Report:
     def is_good(self) -> bool:
         """Whether the run passes: every promise kept, everything decided, workers in order."""
         return self.verdict.is_good and not any(self.conduct.exit_codes)
+
+    @property
+    def is_remarkable(self) -> bool:
+        """Whether the logs are worth a look although the run passes."""
+        return bool(self.conduct.ended_alone) or self.conduct.error_lines > 0
 
     def lines(self) -> list[str]:
         """The table."""
@@ -95,8 +100,8 @@ class Report:
         troubles = ", ".join(f"{name} {count}" for name, count in conduct.troubles.items())
         yield "troubles", _count(sum(conduct.troubles.values())), troubles
         yield "workers started", _count(conduct.workers_started), ""
-        codes = ", ".join(map(str, conduct.ended_alone))
-        yield "workers that ended by themselves", _count(len(conduct.ended_alone)), codes
+        alone = ", ".join(conduct.ended_alone)
+        yield "workers that ended by themselves", _count(len(conduct.ended_alone)), alone
         bad = [code for code in conduct.exit_codes if code]
         yield "workers that did not stop in order", _count(len(bad)), "must be 0"
         yield "error lines in the workers' logs", _count(conduct.error_lines), ""

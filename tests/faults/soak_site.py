@@ -4,8 +4,9 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import assert_never
 
@@ -21,6 +22,7 @@ from tests.faults.soak_client import Place
 from tests.faults.soak_load import CHANCE_FAULTS
 from tests.faults.soak_options import LedgerKind, Options
 from tests.faults.soak_trouble import in_thread
+from tests.postgres import PostgresServer, private_server
 from worker.adapters.clock import SystemClock
 from worker.simulator.server import Knobs, Simulator
 
@@ -32,7 +34,7 @@ TIMING: Mapping[str, object] = {
     "publish_seconds": 3,
     "delivery_seconds": 13,
     "drain_seconds": 15,
-    "stop_grace_seconds": 17,
+    "stop_grace_seconds": 60,
 }
 """The product's time limits, shortened so that a killed worker's payments are open for seconds and
 not minutes, and nested as the product demands."""
@@ -74,6 +76,7 @@ async def soak_site(options: Options, directory: Path) -> AsyncIterator[SoakSite
     )
     async with (
         _private_node(directory) as broker,
+        _database_server(options.ledger, directory) as server,
         Simulator(clock=SystemClock(), link_host=LINK_HOST, knobs=knobs) as simulator,
     ):
         installation = Installation(
@@ -89,14 +92,10 @@ async def soak_site(options: Options, directory: Path) -> AsyncIterator[SoakSite
             ),
         )
         _bend(installation, simulator, options)
+        if server is not None:
+            installation.use_postgres(server.new_database())
         installation.write()
-        match options.ledger:
-            case LedgerKind.SQLITE:
-                installation.create_ledger()
-            case LedgerKind.POSTGRES:
-                raise NotImplementedError
-            case other:
-                assert_never(other)
+        installation.create_ledger()
         await _provision(installation)
         yield SoakSite(installation=installation, broker=broker, simulator=simulator)
 
@@ -168,3 +167,24 @@ async def _private_node(directory: Path) -> AsyncIterator[Broker]:
         await in_thread(broker.stop)
         shutil.copytree(broker.directory / "log", directory / "broker-log", dirs_exist_ok=True)
         shutil.rmtree(broker.directory, ignore_errors=True)
+
+
+@asynccontextmanager
+async def _database_server(
+    ledger: LedgerKind, directory: Path
+) -> AsyncIterator[PostgresServer | None]:
+    """A private PostgreSQL server where the ledger wants one; its log is kept as well."""
+    match ledger:
+        case LedgerKind.SQLITE:
+            yield None
+        case LedgerKind.POSTGRES:
+            with ExitStack() as stack:
+                server = await in_thread(partial(stack.enter_context, private_server()))
+                try:
+                    yield server
+                finally:
+                    with suppress(OSError):
+                        shutil.copy(server.directory / "server.log", directory / "postgres.log")
+                    await in_thread(stack.close)
+        case other:
+            assert_never(other)

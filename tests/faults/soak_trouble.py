@@ -41,7 +41,7 @@ class Fleet:
 
     installation: Installation
     size: int
-    ended_alone: list[int] = field(default_factory=list)
+    ended_alone: list[str] = field(default_factory=list)
     exit_codes: list[int] = field(default_factory=list)
     started: int = 0
     _running: dict[int, WorkerProcess] = field(default_factory=dict)
@@ -98,7 +98,7 @@ class Fleet:
             elif self._stopping.is_set():
                 self.exit_codes.append(code)
             else:
-                self.ended_alone.append(code)
+                self.ended_alone.append(f"{worker.log.stem} with {code}")
                 await _clock.sleep(_START_AGAIN_SECONDS)
 
     def _prelude(self, slot: int) -> tuple[str, ...]:

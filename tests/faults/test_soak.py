@@ -1,16 +1,17 @@
 """The soak's machinery in short: real processes, kills, a broker restart, and its own verdict."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.faults.soak_options import Options
+from tests.faults.soak_options import LedgerKind, Options
 from tests.faults.soak_report import Report
 from tests.faults.soak_run import soak
 
 SHORT = Options(
-    minutes=0.35,
+    minutes=1 / 3,
     seed=7,
     rate=6.0,
     kill_every=2.0,
@@ -19,7 +20,7 @@ SHORT = Options(
     max_age=20,  # every wait is over soon after the load
     drain_minutes=1.5,
 )
-"""One restart and no second one: the node is up for eight seconds and down for as many."""
+"""The node is up for about eight seconds and down for about as many."""
 
 
 def quietly(_line: str) -> None:
@@ -28,10 +29,12 @@ def quietly(_line: str) -> None:
 
 @pytest.mark.broker
 @pytest.mark.time_limit(210)
-async def test_nothing_is_lost_and_nothing_paid_twice_under_kills_and_a_restart(
-    tmp_path: Path,
+@pytest.mark.parametrize("ledger", LedgerKind)
+async def test_nothing_is_lost_and_nothing_paid_twice_under_kills_and_restarts(
+    ledger: LedgerKind, tmp_path: Path
 ) -> None:
-    report = await soak(SHORT, tmp_path, stop=asyncio.Event(), say=quietly)
+    options = replace(SHORT, ledger=ledger)
+    report = await soak(options, tmp_path, stop=asyncio.Event(), say=quietly)
     found = "\n".join([*report.lines(), *report.offenders()])
     assert report.is_good, found
     assert report.is_drained, found
