@@ -16,6 +16,8 @@ from tests.settings_sample import (
     load_sample,
     write_settings,
 )
+from worker.model import Limits
+from worker.rules import fair_share
 from worker.settings import SettingsError, load
 
 PRODUCTION = (SAMPLE + LIVE).replace("staging", "production")
@@ -61,6 +63,39 @@ def test_numbers_just_inside_their_limits_are_accepted(
     tmp_path: Path, changes: dict[str, str], limit: str
 ) -> None:
     assert faults_in(tmp_path, variables=changes) == {}, limit
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "words"),
+    [
+        (
+            {"TIMING__STOP_GRACE_SECONDS": "148"},
+            "timing.stop_grace_seconds",
+            "a stop may take 19 s",
+        ),
+        (
+            {"ACCOUNTS__COMBO__LIMITS__CONCURRENT_CALLS": "50"},
+            "accounts.combo.limits.concurrent_calls",
+            "keep it well below",
+        ),
+    ],
+)
+def test_numbers_that_leave_too_little_room_are_warned_of(
+    tmp_path: Path, changes: dict[str, str], name: str, words: str
+) -> None:
+    loaded = load_sample(tmp_path, SAMPLE, variables=changes)
+    (sentence,) = [each.sentence for each in loaded.warnings if each.name == name]
+    assert words in sentence
+
+
+@pytest.mark.parametrize(
+    ("places", "accounts", "calls", "waiting"),
+    [(50, 1, 50, 50), (50, 2, 20, 5), (50, 4, 10, 2), (50, 20, 10, 1), (4, 2, 2, 1), (1, 3, 1, 1)],
+)
+def test_accounts_share_the_places_evenly(
+    places: int, accounts: int, calls: int, waiting: int
+) -> None:
+    assert fair_share(places, accounts) == Limits(concurrent_calls=calls, waiting_calls=waiting)
 
 
 LEAVE = '\n[force_live]\nuntil = 2026-11-21\norigins = ["dcp"]\nmax_amount = 100\n'

@@ -1,6 +1,7 @@
 """One line and the right numbers for each fact."""
 
 import ast
+import asyncio
 from collections.abc import MutableMapping
 from datetime import timedelta
 from pathlib import Path
@@ -35,7 +36,9 @@ from worker.messages import (
     Story,
     Suspicion,
 )
-from worker.model import Origin, Secret, Step
+from worker.model import Limits, Origin, Secret, Step
+from worker.permits import AccountPermits
+from worker.ports import Permit
 from worker.records import Kind, Standing, Status
 from worker.telemetry import CountedPublisher, LineWriter, Telemetry
 from worker.telemetry.redaction import ALLOWED
@@ -364,6 +367,52 @@ def test_a_breaker_is_shown_open_until_it_closes(desk: Desk) -> None:
         desk.telemetry.breaker_changed(change)
         assert desk.value("breaker_open", provider="combo") == shown
     assert [entry["log_level"] for entry in desk.capture.entries] == ["warning", "warning", "info"]
+
+
+async def entered(permits: AccountPermits) -> Permit | float:
+    """What a delivery that comes and goes is given."""
+    async with permits.take("combo", within=0.001) as permit:
+        return permit
+
+
+async def test_every_account_shows_what_it_is_doing_from_the_start(desk: Desk) -> None:
+    permits = AccountPermits(
+        {"combo": Limits(concurrent_calls=1)},
+        clock=desk.clock,
+        notify=desk.telemetry.breaker_changed,
+        hindered=desk.telemetry.hindered,
+    )
+    desk.telemetry.watch_accounts(permits)
+    assert desk.value("breaker_state", provider="combo", state="closed") == 1
+    async with permits.take("combo", within=0.001) as permit:
+        assert not isinstance(permit, float)
+        permit.begin()
+        assert desk.value("provider_calls_in_flight", provider="combo") == 1
+        waiting = asyncio.ensure_future(entered(permits))
+        await asyncio.wait({waiting}, timeout=0)
+        assert desk.value("permits_waiting", provider="combo") == 1
+        assert isinstance(await waiting, float)
+        permit.report(Misconfigured(code=Code.PROVIDER_CREDENTIALS, http_status=401))
+    assert desk.value("provider_calls_in_flight", provider="combo") == 0
+    assert desk.value("permits_waiting", provider="combo") == 0
+    assert desk.value("permits_delayed_total", provider="combo", reason="bulkhead") == 1
+    assert desk.value("permits_refused_total", provider="combo", reason="bulkhead") == 1
+    assert desk.value("breaker_state", provider="combo", state="closed") == 0
+    assert desk.value("breaker_state", provider="combo", state="open") == 1
+
+
+def returned(reason: str) -> Handled:
+    return Handled(Disposition.RETURN, a_story(action=Action.RETURNED, reason=reason))
+
+
+def test_what_many_deliveries_meet_is_one_warning_a_minute(desk: Desk) -> None:
+    """The others are told all the same, at a level that wakes nobody."""
+    for reason in ("event unknown", "event unknown", "dead letter unroutable", "event unknown"):
+        desk.telemetry.handled(returned(reason), 0.1)
+    desk.clock.advance(60.0)
+    desk.telemetry.handled(returned("event unknown"), 0.1)
+    levels = [entry["log_level"] for entry in desk.capture.entries]
+    assert levels == ["warning", "info", "warning", "info", "warning"]
 
 
 def lost(desk: Desk, trouble: str = "lost", *, needs_person: bool = False) -> None:
