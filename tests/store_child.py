@@ -4,6 +4,7 @@ Prints JSON lines. The key is fixed, since both processes must open what the oth
 """
 
 import asyncio
+import itertools
 import json
 import os
 import resource
@@ -24,10 +25,12 @@ from tests.store_samples import (
 )
 from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerError
+from worker.adapters.store_postgres import PostgresStore
 from worker.adapters.store_sqlite import SqliteStore
 from worker.model import Secret
-from worker.ports import StoreUnavailableError, View
+from worker.ports import Store, StoreUnavailableError, View
 from worker.records import Change, Needs
+from worker.rules import PostgresAddress
 
 KEY = Secret("c2l4dGVlbi1ieXRlcy1vci10d2ljZS10aGF0LTEyMy4=")
 LATER = START + timedelta(hours=1)
@@ -44,19 +47,32 @@ def say(content: object) -> None:
     sys.stdout.flush()
 
 
-async def commit_for_ever(path: Path, _argument: str) -> None:
-    """Claim and settle payment after payment, each reported once it is durable."""
-    store = await open_store(path)
-    turns = iter(range(10**9))
+async def commit_for_ever(path: Path, argument: str) -> None:
+    """Claim and settle payments of those numbers upwards, each reported once it is durable."""
+    await _commit_for_ever(await open_store(path), int(argument))
 
-    async def payments() -> None:
+
+async def commit_on_postgres_for_ever(folder: Path, argument: str) -> None:
+    """Do it on PostgreSQL: the folder of its socket, then "PORT DATABASE NUMBER"."""
+    port, database, first = argument.split()
+    address = PostgresAddress(host=str(folder), port=int(port), database=database, user="postgres")
+    store = await PostgresStore.open(address, vault=Vault([KEY]), clock=FakeClock())
+    await _commit_for_ever(store, int(first))
+
+
+async def _commit_for_ever(store: Store, first: int) -> None:
+    turns = itertools.count(first)
+
+    async def payments(place: int) -> None:
+        if place % 2:
+            await store.ping()  # half of them a step behind: one half claims what the other settles
         for n in turns:
             await write(store, sample_record(n))
             answer = sample_answer(n, letter=sample_letter())
             await write(store, decided_record(n), answers=(answer,))
             say(n)
 
-    await asyncio.gather(*(payments() for _ in range(8)))
+    await asyncio.gather(*(payments(place) for place in range(8)))
 
 
 async def take(path: Path, argument: str) -> None:
@@ -129,7 +145,14 @@ async def open_as_other_rights(path: Path, argument: str) -> None:
 
 TASKS: dict[str, Callable[[Path, str], Awaitable[None]]] = {
     task.__name__: task
-    for task in (commit_for_ever, take, count_up, fail_at_commit, open_as_other_rights)
+    for task in (
+        commit_for_ever,
+        commit_on_postgres_for_ever,
+        take,
+        count_up,
+        fail_at_commit,
+        open_as_other_rights,
+    )
 }
 
 

@@ -1,4 +1,4 @@
-"""Several processes of one user on one ledger file, and one that is killed."""
+"""Several processes of one user on one ledger file."""
 
 import asyncio
 import json
@@ -14,10 +14,8 @@ import pytest_asyncio
 
 from tests.store_child import KEY, LATER
 from tests.store_samples import (
-    decided_record,
     number,
     sample_answer,
-    sample_letter,
     sample_record,
     write,
 )
@@ -77,29 +75,6 @@ async def start(process: Process) -> None:
     assert process.stdin is not None
     process.stdin.write(b"go\n")
     await process.stdin.drain()
-
-
-async def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
-    """SIGKILL in the middle of commits: every payment that was reported is complete."""
-    reported: list[int] = []
-    async with child("commit_for_ever", path) as process:
-        while len(reported) < 60:
-            n = await heard(process)
-            assert isinstance(n, int)
-            reported.append(n)
-        process.kill()
-        assert process.stdout is not None
-        reported += [
-            json.loads(line)
-            for line in (await process.stdout.read()).splitlines(keepends=True)
-            if line.endswith(b"\n")
-        ]
-        assert await process.wait() == -9
-    store = await open_store(path)
-    for n in reported:
-        expected = (decided_record(n), sample_answer(n, letter=sample_letter()))
-        assert await store.find(number(n)) == expected
-    await store.close()
 
 
 async def test_two_processes_never_take_the_same_answer(path: Path, store: SqliteStore) -> None:
