@@ -21,6 +21,7 @@ from tests.fakes_clock import FakeClock
 from tests.fakes_store import MemoryStore, MemoryTables
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.store_postgres import PostgresStore
+from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.sessions import Connection, Session, connect
 from worker.adapters.store_postgres.writer import Writer
@@ -257,7 +258,8 @@ class PooledWorker:
         """
         self.fuse = Fuse()
         self._address = address
-        self.writer = Writer(Session(self._connect), VAULT, clock, flush_seconds=NO_HURRY)
+        self.committer = Committer(Session(self._connect), VAULT, clock)
+        self.writer = Writer(self.committer, flush_seconds=NO_HURRY)
         self.store = PostgresStore(
             writer=self.writer, reader=Reader(reading, VAULT), vault=VAULT, clock=clock
         )
@@ -314,7 +316,7 @@ class PostgresLedger:
 
     async def _start(self) -> PooledWorker:
         worker = PooledWorker(self._address, self._reading, self._clock)
-        await worker.writer.start()
+        await worker.committer.register()
         return worker
 
     async def _all(self, table: str, columns: Sequence[str]) -> list[Row]:

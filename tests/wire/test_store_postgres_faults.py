@@ -31,7 +31,7 @@ from tests.store_samples import (
 from tests.waiting import until
 from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import Vault
-from worker.adapters.store_postgres import PostgresStore, initialise, sessions, writer
+from worker.adapters.store_postgres import PostgresStore, committer, initialise, sessions
 from worker.model import Cents
 from worker.ports import StoreUnavailableError, View
 from worker.records import AuditEntry, Change, Needs, Record
@@ -79,9 +79,9 @@ async def line(postgres: PostgresServer) -> AsyncIterator[Proxy]:
 @pytest.fixture
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up after a second instead of ten, with the limits nested as ever."""
-    monkeypatch.setattr(writer, "TRY_SECONDS", 1.0)
-    monkeypatch.setattr(writer, "BATCH_SECONDS", 1.5)
-    monkeypatch.setattr(writer, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(committer, "TRY_SECONDS", 1.0)
+    monkeypatch.setattr(committer, "BATCH_SECONDS", 1.5)
+    monkeypatch.setattr(committer, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(sessions, "CONNECT_SECONDS", 1.0)
     monkeypatch.setitem(sessions._SETTINGS, "lock_timeout", "700ms")  # noqa: SLF001
     monkeypatch.setitem(sessions._SETTINGS, "idle_in_transaction_session_timeout", "500ms")  # noqa: SLF001

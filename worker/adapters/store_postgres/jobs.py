@@ -7,7 +7,8 @@ from datetime import datetime
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
-from worker.adapters.store_postgres.overlay import Overlay, PostgresView
+from worker.adapters.store_postgres.overlay import Overlay
+from worker.adapters.store_postgres.view import PostgresView
 from worker.ports import View
 from worker.records import Answer, Change, Needs
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from worker.adapters.encryption import Vault
-from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_errors import ConcurrentUpdateError
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
@@ -28,7 +28,7 @@ from worker.adapters.store_rows.records import (
 )
 from worker.adapters.store_rows.values import Row, Scalar, to_micros
 from worker.model import Fingerprint
-from worker.records import Answer, Change, Needs, Record, Tombstone
+from worker.records import Answer, Change, Record, Tombstone
 
 Result = TypeVar("Result")
 Values = tuple[Scalar, ...]
@@ -228,40 +228,6 @@ class Overlay:
             letter_confirmed=answer.letter_confirmed or bool(letter),
             resends=max(answer.resends, resends),
         )
-
-
-class PostgresView:
-    """Implements ``ports.View`` for one work of the batch."""
-
-    def __init__(self, overlay: Overlay, *, needs: Needs, now: datetime) -> None:
-        self._overlay = overlay
-        self._needs = needs
-        self._now = now
-        self._owner_id: UUID | None = None
-
-    def record(self, operation_id: UUID) -> Record | None:
-        self._check(operation_id)
-        return self._overlay.record(operation_id)
-
-    def answer(self, operation_id: UUID) -> Answer | None:
-        self._check(operation_id)
-        return self._overlay.answer(operation_id)
-
-    def owner(self, fingerprint: Fingerprint) -> Record | None:
-        if fingerprint != self._needs.fingerprint:
-            raise UndeclaredReadError(None)
-        record = self._overlay.owner(fingerprint)
-        self._owner_id = None if record is None else record.operation_id
-        return record
-
-    def tombstone(self, payment_id: UUID) -> Tombstone | None:
-        self._check(payment_id)
-        return self._overlay.tombstone(payment_id, self._now)
-
-    def _check(self, operation_id: UUID) -> None:
-        """The owner of a declared fingerprint counts as declared: nobody knows its id before."""
-        if operation_id not in self._needs.operations and operation_id != self._owner_id:
-            raise UndeclaredReadError(operation_id)
 
 
 def _have_secrets(rows: Iterable[Values], places: tuple[int, ...]) -> bool:

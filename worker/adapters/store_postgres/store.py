@@ -8,6 +8,7 @@ from uuid import UUID
 
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import inspection
+from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
 from worker.adapters.store_postgres.reader import Reader
@@ -75,13 +76,14 @@ class PostgresStore:
 
         writing = Session(lambda: open_connection(BY_KEY))
         reading = Session(lambda: open_connection({}))
-        writer = Writer(writing, vault, clock, flush_seconds=flush_seconds)
+        committer = Committer(writing, vault, clock)
         try:
             with translated(place_of(address)):
-                await writer.start()
+                await committer.register()
         except BaseException:
             writing.drop()
             raise
+        writer = Writer(committer, flush_seconds=flush_seconds)
         return cls(writer=writer, reader=Reader(reading, vault), vault=vault, clock=clock)
 
     @property
