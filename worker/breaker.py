@@ -43,6 +43,9 @@ LONGEST_PAUSE = 300.0
 LONGEST_CONFIGURATION_PAUSE = 3600.0
 """A wrong password is not mended within minutes; payment rules R9 double the wait up to 1 h."""
 
+_MOST_ANSWERS = 10_000
+"""The highest concurrency the settings allow: nobody needs to know of more."""
+
 PROBE_PAUSE = 30.0
 """How long the others wait while one call probes."""
 
@@ -95,6 +98,8 @@ class Breaker:
         self._failures: deque[bool] = deque(maxlen=WINDOW)
         self._calls: set[Ticket] = set()
         self._heard = clock.monotonic()
+        self._busy_since = self._heard
+        self._answers: deque[float] = deque(maxlen=_MOST_ANSWERS)
         self._open_until = 0.0
         self._pause = 0.0
         self._openings = 0
@@ -141,7 +146,7 @@ class Breaker:
         """A call begins; ``report`` or ``dismiss`` ends it."""
         if not self._calls:
             # Nobody was asked, so nobody was silent.
-            self._heard = self._clock.monotonic()
+            self._heard = self._busy_since = self._clock.monotonic()
         ticket.started = self._clock.monotonic()
         self._calls.add(ticket)
 
@@ -152,6 +157,7 @@ class Breaker:
             self._probe = None
         if _is_heard(outcome):
             self._heard = self._clock.monotonic()
+            self._answers.append(self._heard)
         match outcome:
             case Misconfigured():
                 self._open(outcome.code.value, LONGEST_CONFIGURATION_PAUSE)
@@ -165,6 +171,18 @@ class Breaker:
                 self._answered(ticket)
             case other:
                 assert_never(other)
+
+    def answered_within(self, seconds: float) -> int | None:
+        """How many calls were answered in the last seconds.
+
+        ``None`` while calls are under way, the first of them for less than that: too early to say.
+        """
+        since = self._clock.monotonic() - seconds
+        if self._calls and self._busy_since > since:
+            return None
+        while self._answers and self._answers[0] < since:
+            self._answers.popleft()
+        return len(self._answers)
 
     def probe_now(self) -> None:
         """Let the next call through an open breaker, whatever its pause."""

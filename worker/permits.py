@@ -1,8 +1,11 @@
 """Leave to call an account: bulkhead, rate limit and circuit breaker, one set per account.
 
-A worker handles a bounded number of deliveries at a time, so an account must not be able to take
-every place: it has at most ``concurrent_calls`` calls under way, and at most ``waiting_calls``
-deliveries wait for one of them. Whoever finds both full goes to the ladder at once, uncounted.
+A worker handles a bounded number of deliveries at a time, so an account that does not answer must
+not be able to take every place: it has at most ``concurrent_calls`` calls under way, and no more
+deliveries wait for one of them than it has answered in the last seconds, ``waiting_calls`` at
+least. Whoever comes when both are full goes to the ladder at once, uncounted. A busy account that
+answers keeps its deliveries waiting here instead, which slows the intake to what it can take: on
+the ladder they would come back half a minute later, and meanwhile its places would lie idle.
 Two situations have nobody to protect, and there a backlog must not be stirred up for nothing:
 while no other account is asked for, deliveries wait here for longer, and while every account is
 down they wait for the next probe (rabbitmq section 7.1). Both hold the worker's places, which
@@ -24,8 +27,13 @@ from worker.ports import Clock, Permit
 ALONE_SECONDS = 60.0
 """An account is alone while nobody has asked for another one for that long."""
 
+TURNOVER_SECONDS = 5.0
+"""As many may wait as were answered in this time: about as long as the last of them waits."""
+
 LOOK_AGAIN_SECONDS = 1.0
-"""How often a waiting delivery looks at the breaker: hanging calls tell nobody that they hang."""
+"""How often a waiting delivery looks about: calls that hang tell nobody that they hang."""
+
+_NO_BOUND = 2**31
 
 
 @unique
@@ -75,16 +83,29 @@ class Gate:
         """Deliveries that wait for a place now."""
         return len(self._waiting)
 
-    async def enter(self, within: float, *, most_waiting: int) -> "Pass | float":
-        """Take a place within that many seconds, or tell how many to wait before asking."""
+    @property
+    def turnover(self) -> int:
+        """Deliveries that may wait for a place: about as many as it will soon have been asked.
+
+        Without a bound for as long as nobody can know: its first calls are still young.
+        """
+        answered = self.breaker.answered_within(TURNOVER_SECONDS)
+        return _NO_BOUND if answered is None else max(self._limits.waiting_calls, answered)
+
+    async def enter(self, within: float, *, patience: float, is_alone: bool) -> "Pass | float":
+        """Take a place, or tell how many seconds to wait before asking.
+
+        A delivery waits for as long as ``patience`` while the turnover promises it a place; of
+        an account that is alone any number waits.
+        """
         refused = self.breaker.refusal()
         if refused is not None:
             return self._refuse(Obstacle.BREAKER, refused)
         if not self._take_place():
-            if self.waiting >= most_waiting:
+            if not is_alone and self.waiting >= self.turnover:
                 return self._refuse(Obstacle.BULKHEAD, within)
             self._hindered(Hindrance(self._account, Obstacle.BULKHEAD, is_refused=False))
-            if not await self._wait_for_place(within):
+            if not await self._wait_for_place(max(within, patience), is_alone=is_alone):
                 return self._refuse(Obstacle.BULKHEAD, self.breaker.refusal() or within)
         try:
             refused = await self._start(within)
@@ -112,13 +133,15 @@ class Gate:
         self._taken += 1
         return True
 
-    async def _wait_for_place(self, within: float) -> bool:
-        """Queue for a place; false when none came in time, or the breaker opened meanwhile."""
+    async def _wait_for_place(self, seconds: float, *, is_alone: bool) -> bool:
+        """Queue for a place; false when none came in time, or none can be hoped for any more."""
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
-            async with asyncio.timeout(within):
-                while not place.done() and self.breaker.refusal() is None:
+            async with asyncio.timeout(seconds):
+                while not place.done() and (is_alone or self._is_hopeful(place)):
+                    if self.breaker.refusal() is not None:
+                        break
                     await asyncio.wait({place}, timeout=LOOK_AGAIN_SECONDS)
         except TimeoutError:
             pass
@@ -130,6 +153,11 @@ class Gate:
             if not place.done():
                 self._waiting.remove(place)
         return place.done()
+
+    def _is_hopeful(self, place: asyncio.Future[None]) -> bool:
+        """Whether a waiting delivery still stands far enough in front for the turnover."""
+        turnover = self.turnover
+        return self.waiting <= turnover or self._waiting.index(place) < turnover
 
     def _free_place(self) -> None:
         """Hand the place to whoever waits longest, or keep it free."""
@@ -188,8 +216,8 @@ class Pass:
 class AccountPermits:
     """The gates of all accounts; a ``ports.Permits``.
 
-    ``patience`` is how many seconds a delivery may wait in the two situations that have nobody
-    to protect; 0 sends it to the ladder there too.
+    ``patience`` is how many seconds a delivery may wait for a place it can hope for, or in the
+    two situations that have nobody to protect; 0 sends it to the ladder there too.
     """
 
     def __init__(
@@ -204,7 +232,6 @@ class AccountPermits:
         self._clock = clock
         self._notify = notify
         self._patience = patience
-        self._limits = limits
         self._changed = asyncio.Event()
         self._is_hurried = False
         self._gates = {
@@ -264,10 +291,7 @@ class AccountPermits:
         ends = self._clock.monotonic() + self._patience
         while True:
             is_alone = self._is_alone(account)
-            entered = await gate.enter(
-                max(within, self._patience) if is_alone else within,
-                most_waiting=(2**31 if is_alone else self._limits[account].waiting_calls),
-            )
+            entered = await gate.enter(within, patience=self._patience, is_alone=is_alone)
             if not isinstance(entered, float):
                 return entered
             # How long a probe takes nobody knows: it is waited for as long as patience lasts.

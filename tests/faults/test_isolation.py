@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.bench.isolation import Illness, Load, Report, measure, ratio
+from tests.bench.isolation import CALL_SECONDS, Illness, Load, Report, measure, ratio
 from worker.model import Limits
+from worker.rules import fair_share
 
 LOAD = Load(rate=40.0, share=0.5, seconds=25.0)
 EACH = 500
@@ -62,3 +63,14 @@ def test_without_a_compartment_a_hanging_account_takes_every_place() -> None:
     """The measure sees what it is for: one account may hold as many calls as there are places."""
     load = Load(rate=50.0, seconds=15.0, limits=Limits(concurrent_calls=50, waiting_calls=50))
     assert ratio(measure(load, [Illness.HANGING]), Illness.HANGING) < 0.5
+
+
+def test_a_burst_for_a_busy_account_stays_off_the_ladder() -> None:
+    """It is asked for more than it can take and answers: its places must not lie idle."""
+    load = Load(rate=60.0, share=0.95, seconds=20.0)
+    report = measure(load, [Illness.NONE])[Illness.NONE]
+    assert report.waits == {}
+    assert report.left == 0
+    capacity = fair_share(load.places, 2).concurrent_calls / CALL_SECONDS
+    asked = load.rate * load.share * load.seconds
+    assert report.seconds_to_drain <= 1.2 * asked / capacity - load.seconds + 2.0

@@ -20,7 +20,13 @@ from worker.calls import (
 )
 from worker.codes import Code
 from worker.model import Limits
-from worker.permits import ALONE_SECONDS, AccountPermits, Hindrance, Obstacle
+from worker.permits import (
+    ALONE_SECONDS,
+    TURNOVER_SECONDS,
+    AccountPermits,
+    Hindrance,
+    Obstacle,
+)
 from worker.ports import Permit
 
 ACCOUNT = "safedebit"
@@ -437,6 +443,42 @@ async def test_an_account_alone_keeps_its_backlog_waiting() -> None:
         await asyncio.wait(waiting, timeout=0.01)
         assert account.permits.waiting(ACCOUNT) == 9
     assert not [each for each in await asyncio.gather(*waiting) if isinstance(each, float)]
+
+
+async def test_as_many_may_wait_as_were_answered_in_the_last_seconds() -> None:
+    """A busy account that answers slows the intake; the ladder would leave its places idle."""
+    account = Account(Limits(concurrent_calls=2, waiting_calls=1))
+    await account.call(OK, account=OTHER)
+    async with (
+        account.permits.take(ACCOUNT, within=SOON) as slow,
+        account.permits.take(ACCOUNT, within=SOON) as quick,
+    ):
+        assert not isinstance(slow, float)
+        assert not isinstance(quick, float)
+        slow.begin()
+        account.clock.advance(TURNOVER_SECONDS)
+        for _ in range(3):
+            quick.report(OK)
+        waiting = [asyncio.ensure_future(_enter(account, within=10.0)) for _ in range(3)]
+        await asyncio.wait(waiting, timeout=0)
+        assert account.permits.waiting(ACCOUNT) == 3
+        assert await _enter(account, within=10.0) == 10.0
+    assert [isinstance(await each, float) for each in waiting] == [False] * 3
+
+
+async def test_an_account_that_falls_silent_sends_all_but_the_first_away() -> None:
+    account = Account(Limits(concurrent_calls=1, waiting_calls=1), patience=30.0)
+    await account.call(OK, account=OTHER)
+    async with account.permits.take(ACCOUNT, within=SOON) as permit:
+        assert not isinstance(permit, float)
+        permit.begin()
+        waiting = [asyncio.ensure_future(_enter(account, within=SOON)) for _ in range(3)]
+        await asyncio.wait(waiting, timeout=0)
+        assert account.permits.waiting(ACCOUNT) == 3, "its first call is too young to judge"
+        account.clock.advance(TURNOVER_SECONDS)
+        assert await asyncio.gather(*waiting[1:]) == [SOON, SOON]
+        assert account.permits.waiting(ACCOUNT) == 1
+    assert not isinstance(await waiting[0], float)
 
 
 async def test_a_breaker_that_opens_sends_the_waiting_away() -> None:
