@@ -300,6 +300,7 @@ def make_core(
         providers=PROVIDERS,
         transport=transport,
         clock=clock,
+        signing=clock,
         rules=rules,
         on_surprise=surprises.append,
     )

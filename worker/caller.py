@@ -11,7 +11,7 @@ from worker.ledger import Ledger
 from worker.lifecycle.settle import Evidence, Settled, Settlement
 from worker.lifecycle.wishes import Decided, Held, Waiting, Won, held
 from worker.model import CancelRequest, PaymentRequest, ProviderKind, Refusal, Route
-from worker.ports import Clock, Permit, Provider, StoreUnavailableError, Transport
+from worker.ports import Clock, Permit, Provider, Signing, StoreUnavailableError, Transport
 from worker.retry import backoff
 from worker.rules import RECORDING_SECONDS, Rules
 from worker.shield import attempt, finish
@@ -31,6 +31,7 @@ class Called:
 class Caller:
     """Makes the calls of a won claim; raises ``StoreUnavailableError`` if it cannot record.
 
+    ``clock`` is the ledger's, for times that it keeps; ``signing`` this machine's, for requests.
     ``on_surprise`` is told an exception that nobody foresaw: its payment is in doubt, and
     somebody must mend the code.
     """
@@ -42,6 +43,7 @@ class Caller:
         providers: Mapping[ProviderKind, Provider],
         transport: Transport,
         clock: Clock,
+        signing: Signing,
         rules: Rules,
         on_surprise: Callable[[Exception], None],
     ) -> None:
@@ -50,6 +52,7 @@ class Caller:
         self._providers = providers
         self._transport = transport
         self._clock = clock
+        self._signing = signing
         self._rules = rules
 
     async def pay(
@@ -67,7 +70,7 @@ class Caller:
         call = self._call(
             won,
             permit,
-            build=lambda: provider.initiate(asked, plan, reference, self._clock),
+            build=lambda: provider.initiate(asked, plan, reference, self._signing),
             read=lambda reply: provider.read_initiation(reply, plan),
         )
         return await self._run(won, call)
@@ -89,7 +92,7 @@ class Caller:
         call = self._call(
             won,
             permit,
-            build=lambda: provider.cancel(asked, item_id, email, plan, self._clock),
+            build=lambda: provider.cancel(asked, item_id, email, plan, self._signing),
             read=lambda reply: provider.read_cancellation(reply, plan),
         )
         return await self._run(won, call)

@@ -46,6 +46,9 @@ class Rules:
         return max(0.0, self.delivery_seconds - needed)
 
 
+TOLERATED_SKEW = timedelta(seconds=2)
+"""Between two clocks that are kept in time; a signed request is refused at 30 seconds."""
+
 RECORDING_SECONDS = 8.0
 """How long a claim or an outcome may outlive the cancellation of its task: what was not written
 by then is taken out of the ledger's queue (a claim) or left in it (an outcome)."""

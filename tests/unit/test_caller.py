@@ -108,6 +108,7 @@ class Till:
             providers=PROVIDERS,
             transport=self.transport,
             clock=self.clock,
+            signing=self.clock,
             rules=rules,
             on_surprise=self.surprises.append,
         )
@@ -176,6 +177,7 @@ async def test_any_surprise_while_calling_is_unknown_and_never_an_error_of_ours(
         providers={ProviderKind.BASKET: BrokenProvider()},
         transport=till.transport,
         clock=till.clock,
+        signing=till.clock,
         rules=Rules(),
         on_surprise=till.surprises.append,
     )

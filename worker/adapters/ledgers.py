@@ -29,6 +29,10 @@ class LedgerStore(Store, Protocol):
     def failed(self) -> asyncio.Event:
         """Set for good when the last writes may not be durable: the process must end."""
 
+    @property
+    def clock(self) -> Clock:
+        """The clock by which leases and waits are told: the same for all who use the ledger."""
+
 
 async def open_ledger(
     place: LedgerPlace,

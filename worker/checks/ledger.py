@@ -1,7 +1,7 @@
 """LED: the durable record of every payment can be opened and written."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from worker.adapters.encryption import Vault, VaultError
 from worker.adapters.ledgers import name_of, open_ledger
@@ -14,6 +14,7 @@ from worker.contract.times import time_text
 from worker.lifecycle.lost import in_force_until
 from worker.ports import StoreUnavailableError
 from worker.records import Restoration
+from worker.rules import TOLERATED_SKEW
 
 _BUSY_SECONDS = 2.0  # a running worker holds the lock for milliseconds
 
@@ -47,11 +48,23 @@ async def _look(deployment: Deployment) -> Sequence[Remark]:
         await store.close()
     keys = ", ".join(vault.key_ids)
     found = [ok(f"current, durable, can be written; keys {keys}", about=name)]
+    ahead = store.clock.now() - deployment.clock.now()
+    if abs(ahead) > TOLERATED_SKEW:
+        found.append(_differs(ahead, about=name))
     if restoration is not None:
         until = in_force_until(restoration, settings.rules())
         if deployment.clock.now() <= until:
             found.append(_in_force(restoration, until, about=name))
     return found
+
+
+def _differs(ahead: timedelta, *, about: str) -> Remark:
+    way = "ahead of" if ahead > timedelta() else "behind"
+    return warn(
+        f"its clock is {abs(ahead).total_seconds():.0f} s {way} this machine's",
+        about=about,
+        fix="Keep both machines in time (NTP): signed requests are refused at 30 s.",
+    )
 
 
 def _in_force(restoration: Restoration, until: datetime, *, about: str) -> Remark:

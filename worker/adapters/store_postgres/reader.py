@@ -116,10 +116,10 @@ class Reader:
         key = None if operation_id is None else operation_id.bytes
         return [read_audit(row) for row in await self.rows(_AUDIT, key)]
 
-    async def is_writable(self) -> bool:
-        """Whether the server takes writes at all, or is a copy."""
-        ((read_only,),) = await self.rows("SELECT pg_is_in_recovery()")
-        return not read_only
+    async def state(self) -> tuple[bool, datetime]:
+        """Whether the server takes writes at all, or is a copy; and its wall time."""
+        ((read_only, now),) = await self.rows("SELECT pg_is_in_recovery(), clock_timestamp()")
+        return not read_only, now
 
     async def rows(self, statement: str, *values: object) -> list[Row]:
         """The rows of one statement."""

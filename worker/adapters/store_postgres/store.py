@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Self, TypeVar
 from uuid import UUID
 
+from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
+from worker.adapters.store_errors import LedgerUnreachableError
 from worker.adapters.store_postgres import inspection
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
@@ -16,7 +18,7 @@ from worker.adapters.store_postgres.schema import check
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
-from worker.ports import Clock, View
+from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
     AttemptEntry,
@@ -40,12 +42,14 @@ LOOK_AGAIN = 10.0
 class PostgresStore:
     """Group commit on one connection, reads on another; each comes back by itself when lost.
 
+    ``clock`` tells the server's wall time, which is the same for the workers of all hosts.
     ``commits`` counts commits. ``failed`` is never set by the server: whether its disk can be
     trusted is its own affair, it ends itself after a failed sync, and what it did is asked anew.
     """
 
     def __init__(self, *, writer: Writer, reader: Reader, vault: Vault, clock: Clock) -> None:
         """Use ``open``."""
+        self.clock = SharedClock(clock)
         self._writer = writer
         self._reader = reader
         self._vault = vault
@@ -84,7 +88,13 @@ class PostgresStore:
             writing.drop()
             raise
         writer = Writer(committer, flush_seconds=flush_seconds)
-        return cls(writer=writer, reader=Reader(reading, vault), vault=vault, clock=clock)
+        store = cls(writer=writer, reader=Reader(reading, vault), vault=vault, clock=clock)
+        try:
+            await store.has_room()  # which tells the server's time, before anything rests on it
+        except StoreUnavailableError as error:
+            await store.close()
+            raise LedgerUnreachableError(place_of(address), str(error)) from error
+        return store
 
     @property
     def failed(self) -> asyncio.Event:
@@ -171,14 +181,16 @@ class PostgresStore:
         return await self._open_reader.audit(operation_id)
 
     async def has_room(self) -> bool:
-        """Whether the server takes writes; asked at most every ten seconds.
+        """Whether the server takes writes; asked at most every ten seconds, with its time.
 
         How much room its disk has, no client can see: a full one refuses the batch it meets.
         """
         reader = self._open_reader
         now = self._clock.monotonic()
         if self._looked_at is None or now - self._looked_at >= LOOK_AGAIN:
-            self._has_room = await reader.is_writable()
+            asked = self._clock.now()
+            self._has_room, there = await reader.state()
+            self.clock.measured(there, asked=asked, answered=self._clock.now())
             self._looked_at = now
         return self._has_room
 

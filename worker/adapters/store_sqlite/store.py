@@ -107,6 +107,11 @@ class SqliteStore:
         return self._writer.failed
 
     @property
+    def clock(self) -> Clock:
+        """The machine's own: nobody elsewhere can use the file."""
+        return self._clock
+
+    @property
     def commits(self) -> int:
         """How many transactions were committed so far."""
         return self._writer.commits

@@ -13,6 +13,7 @@ from worker.ledger import Ledger
 from worker.lifecycle.lost import in_force_until
 from worker.ports import Clock, StoreUnavailableError
 from worker.records import Restoration
+from worker.rules import TOLERATED_SKEW
 from worker.settings import Settings
 from worker.telemetry import Telemetry
 
@@ -60,7 +61,8 @@ class LedgerStart:
             raise LedgerUnreachableError(name_of(self._place), str(error)) from error
         if restoration is not None:
             self._tell_of(restoration)
-        ledger = Ledger(store=store, rules=self._rules, clock=self._clock, restoration=restoration)
+        self._compare_clocks(store.clock)
+        ledger = Ledger(store=store, rules=self._rules, clock=store.clock, restoration=restoration)
         return OpenedLedger(store=store, ledger=ledger)
 
     async def wait(self, stack: AsyncExitStack, reason: str) -> OpenedLedger:
@@ -84,6 +86,16 @@ class LedgerStart:
     def tell_back(self) -> None:
         """The ledger can be used again."""
         self._telemetry.noted("The ledger is back", "ledger.back")
+
+    def _compare_clocks(self, shared: Clock) -> None:
+        """A wrong clock here harms no lease, but signatures and events carry its time."""
+        ahead = shared.now() - self._clock.now()
+        if abs(ahead) > TOLERATED_SKEW:
+            self._telemetry.warned(
+                "This machine's clock and the ledger's differ",
+                "clock.differs",
+                seconds=round(ahead.total_seconds(), 1),
+            )
 
     def _tell_of(self, restoration: Restoration) -> None:
         until = in_force_until(restoration, self._rules)

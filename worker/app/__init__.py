@@ -1,0 +1,6 @@
+"""The composition root: builds the worker, starts it in order, stops it in order."""
+
+from worker.app.probing import ProbePortError
+from worker.app.worker import LedgerFailedError, Worker
+
+__all__ = ["LedgerFailedError", "ProbePortError", "Worker"]
