@@ -23,7 +23,8 @@ _prefixes = itertools.count(1)
 
 def free_port() -> int:
     """A local port nobody listens on, below the range of outgoing connections."""
-    for port in range(5800 + os.getpid() % 1000, 20000):
+    # Far apart for neighbouring processes: a node that is being restarted has let go of its port.
+    for port in range(5800 + os.getpid() * 97 % 13000, 20000):
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))

@@ -166,11 +166,16 @@ async def test_what_a_provider_answers_becomes_the_right_event(inquiry: Inquiry,
 async def test_what_may_pass_waits_on_the_ladder_and_is_not_answered(
     inquiry: Inquiry, name: str
 ) -> None:
-    """The rest of the ladder takes hours: its end is decided in the unit tests."""
+    """The rest of the ladder takes hours: its end is decided in the unit tests.
+
+    A host that refuses connections opens the breaker with its second attempt; the third is a probe,
+    which reaches nobody and is not counted.
+    """
     asked, site = inquiry.asked[name], inquiry.sites[name]
+    most = 2 if name.endswith("connection-refused") else 3
     for number, step in enumerate(("5s", "30s", "2m"), start=1):
         copy = await site.erp.rung(asked.sent, step)
-        assert copy.headers["attempts"] == number
+        assert copy.headers["attempts"] == min(number, most)
         assert copy.headers["sequence"] == 1
         assert copy.headers["payment-id"] == payment_id_of("dcp", asked.sent.message_id)
         assert copy.headers["identity"] == f"dcp\u001f{asked.sent.message_id}"

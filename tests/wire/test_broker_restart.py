@@ -76,7 +76,7 @@ async def test_a_restart_loses_nothing_and_needs_nobody(node: Broker, way: str) 
                 await asyncio.to_thread(node.stop)
             await until(lambda: not publisher.is_ready and not consumer.is_consuming)
             await asyncio.to_thread(node.start)
-            await until(lambda: publisher.is_ready and consumer.is_consuming)
+            await until(lambda: publisher.is_ready and consumer.is_consuming, seconds=45)
             await until(lambda: len(deliveries) == 2)
             gate.set()
             assert await publisher.publish(_REQUEST) is Publication.CONFIRMED
