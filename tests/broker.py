@@ -23,6 +23,12 @@ _prefixes = itertools.count(1)
 
 def free_port() -> int:
     """A local port nobody listens on, below the range of outgoing connections."""
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many different ones."""
+    found: list[int] = []
     # Far apart for neighbouring processes: a node that is being restarted has let go of its port.
     for port in range(5800 + os.getpid() * 97 % 13000, 20000):
         with socket.socket() as probe:
@@ -30,7 +36,9 @@ def free_port() -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        found.append(port)
+        if len(found) == count:
+            return found
     raise RuntimeError
 
 

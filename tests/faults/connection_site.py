@@ -111,12 +111,13 @@ async def ground(
             # nothing, until these tables are on disk (measured, RabbitMQ 3.10.8).
             await broker.evaluate("[dets:sync(Table) || Table <- dets:all()].")
             traffic = Traffic(
-                Place(broker.port, installation.prefix),
+                [Place(broker.port, installation.prefix)],
                 simulator,
                 seed=seed,
                 rate=conditions.rate,
             )
-            async with traffic.flowing():
+            async with traffic.connected():
+                traffic.flow()
                 yield Ground(
                     conditions=conditions,
                     broker=broker,

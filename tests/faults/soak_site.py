@@ -96,7 +96,7 @@ async def soak_site(options: Options, directory: Path) -> AsyncIterator[SoakSite
             installation.use_postgres(server.new_database())
         installation.write()
         installation.create_ledger()
-        await _provision(installation)
+        await provision(installation)
         yield SoakSite(installation=installation, broker=broker, simulator=simulator)
 
 
@@ -130,7 +130,7 @@ def open_accounts(installation: Installation, simulator: Simulator) -> None:
     ]
 
 
-async def _provision(installation: Installation) -> None:
+async def provision(installation: Installation) -> None:
     """Declare the topology, hurry the ladder, and let the node settle.
 
     A quorum queue that was declared seconds before a crash comes back without a leader and
