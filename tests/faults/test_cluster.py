@@ -32,6 +32,7 @@ async def test_case_17_and_18_a_killed_node_is_left_for_another_one() -> None:
         first, *others = cluster.members
         async with connected(first.broker.address, role="test") as connection:
             await declare(connection, topology)
+        await cluster.becomes_whole()
         queues = await cluster.quorums(first)
         assert len(queues) == len(topology.queues)
         assert {len(states) for states in queues.values()} == {SIZE}

@@ -165,3 +165,29 @@ async def test_without_a_broker_a_publish_ends_in_time(broker: Broker) -> None:
             assert await publisher.publish(_EVENT) is Publication.UNKNOWN
             assert not publisher.is_ready
     assert troubles.seen
+
+
+async def test_after_a_nack_it_goes_on_with_another_channel_but_not_after_each_one(
+    broker: Broker,
+) -> None:
+    """A channel may refuse what others would take; a full queue refuses on all of them."""
+
+    async def channels() -> set[str]:
+        return set((await broker.evaluate("rabbit_channel:list().")).strip("[]\n").split(","))
+
+    async with _stage(broker) as (publisher, stage):
+        await broker.control(
+            *("set_policy", "-p", "payments", "--apply-to", "queues", "nacks"),
+            f"^{stage.results}$",
+            '{"max-length": 1, "overflow": "reject-publish"}',
+        )
+        before = await channels()
+        fates = [
+            await publisher.publish(replace(_EVENT, message_id=f"event-{number}"))
+            for number in range(6)
+        ]
+        await until(lambda: publisher.is_ready)
+        after = await channels()
+    assert fates.count(Publication.REFUSED) >= 2
+    assert len(after - before) == 1
+    assert len(after) == len(before)

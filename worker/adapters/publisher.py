@@ -20,6 +20,8 @@ from worker.messages import OutgoingMessage, Publication
 from worker.ports import BrokerDirectory, Clock
 from worker.topology import Topology
 
+_LEAVE_SECONDS = 5.0
+
 OnPublication = Callable[[OutgoingMessage, Publication], None]
 """Told what became of each publish, for metrics."""
 
@@ -50,7 +52,9 @@ class AmqpPublisher:
         pace: Pace | None = None,
     ) -> None:
         self._topology = topology
+        self._clock = clock
         self._seconds = seconds
+        self._leaves_again_at = clock.monotonic()
         self._on_publication = on_publication
         self._sessions = Sessions(
             broker, role="publisher", clock=clock, on_trouble=on_trouble, pace=pace
@@ -109,10 +113,15 @@ class AmqpPublisher:
                 lane = await self._usable_lane()
                 try:
                     await lane.publish(message, self._seconds)
+                except aio_pika.exceptions.PublishError:  # before DeliveryError: it is a subclass
+                    raise
+                except aio_pika.exceptions.DeliveryError:
+                    self._leave(lane)
+                    raise
                 finally:
                     if not lane.is_usable:
                         self._lane_wanted.set()
-        except aio_pika.exceptions.PublishError:  # before DeliveryError: it is a subclass
+        except aio_pika.exceptions.PublishError:
             return Publication.UNROUTABLE
         except aio_pika.exceptions.DeliveryError:
             return Publication.REFUSED
@@ -123,6 +132,20 @@ class AmqpPublisher:
         except CLIENT_ERRORS:
             return Publication.UNKNOWN
         return Publication.CONFIRMED
+
+    def _leave(self, lane: Lane) -> None:
+        """After a nack go on with another channel, once in a while.
+
+        A channel whose first publish to a quorum queue meets the moment in which the node of its
+        leader is gone refuses every further one, long after another leader was elected, until
+        that node is back (measured on a cluster of RabbitMQ 3.10.8; its channel never looks for
+        the new leader). A queue that is full refuses on every channel, so they are not replaced
+        for each nack.
+        """
+        now = self._clock.monotonic()
+        if now >= self._leaves_again_at:
+            self._leaves_again_at = now + _LEAVE_SECONDS
+            lane.is_spent = True
 
     @contextlib.asynccontextmanager
     async def _turn(self, message_id: str) -> AsyncIterator[None]:
