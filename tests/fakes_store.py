@@ -107,12 +107,17 @@ class MemoryStore:
                 and (event_id not in self.tables.taken)
                 | (self.tables.taken.get(event_id, now) < untouched_since)
             ]
-            waiting.sort(key=lambda answer: (answer.event.occurred_at, answer.event.event_id))
-            for answer in waiting[:limit]:
+            page = sorted(waiting, key=self._untouched_for_longest)[:limit]
+            for answer in page:
                 self.tables.taken[answer.event.event_id] = now
-            return waiting[:limit]
+            return sorted(page, key=lambda each: (each.event.occurred_at, each.event.event_id))
 
         return await self._submit(work)
+
+    def _untouched_for_longest(self, answer: Answer) -> tuple[datetime, datetime, UUID]:
+        event = answer.event
+        touched = self.tables.taken.get(event.event_id, event.occurred_at)
+        return touched, event.occurred_at, event.event_id
 
     async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
         await self._read()

@@ -96,7 +96,9 @@ class Store(Protocol):
         """Take answers whose event nobody confirmed, by compare-and-set, oldest first.
 
         Only those created and last taken before ``untouched_since``; each is marked taken
-        ``now``, so that two workers do not take the same.
+        ``now``, so that two workers do not take the same. Where there are more than ``limit``,
+        those that nobody has touched for longest: the answers of one full queue, refused again
+        and again, must not stand before all others for ever.
         """
 
     async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:

@@ -572,6 +572,22 @@ async def test_an_answer_that_stays_unpublished_is_taken_again_later(
     assert await take(8) == 1
 
 
+async def test_an_answer_nobody_took_yet_comes_before_one_that_was_refused_again(
+    store: ObservableStore,
+) -> None:
+    """Else those of one full queue, taken again and again, would keep all others from leaving."""
+    for n in (1, 2, 3):
+        await write(store, answers=(sample_answer(n, occurred_at=START + n * SECOND),))
+    taken = []
+    for minutes in (5, 8, 11, 14):
+        now = START + timedelta(minutes=minutes)
+        (answer,) = await store.take_unpublished(
+            untouched_since=now - timedelta(minutes=2), now=now, limit=1
+        )
+        taken.append(answer.operation_id)
+    assert taken == [number(1), number(2), number(3), number(1)]
+
+
 async def test_two_workers_never_take_the_same_answer(ledger: LedgerOnTrial) -> None:
     stores = [await ledger.open(), await ledger.open()]
     await write(stores[0], answers=tuple(sample_answer(n) for n in range(40)))

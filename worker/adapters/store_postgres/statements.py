@@ -137,7 +137,8 @@ MARK = (
 TAKE = (
     "UPDATE answers SET taken_at = $1 WHERE event_id IN ("  # noqa: S608
     "SELECT event_id FROM answers WHERE event_confirmed = 0 AND occurred_at < $2"
-    " AND (taken_at IS NULL OR taken_at < $2) ORDER BY occurred_at, event_id LIMIT $3"
+    " AND (taken_at IS NULL OR taken_at < $2)"
+    " ORDER BY coalesce(taken_at, occurred_at), occurred_at, event_id LIMIT $3"
     f" FOR UPDATE SKIP LOCKED) RETURNING {columns(ANSWER_COLUMNS)}"
 )
 

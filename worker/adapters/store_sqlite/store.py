@@ -43,7 +43,8 @@ _NOT_THE_FILE = "the ledger's file was deleted or replaced"
 _TAKE = (
     "UPDATE answers SET taken_at = ? WHERE event_id IN ("  # noqa: S608 (own column names)
     "SELECT event_id FROM answers WHERE event_confirmed = 0 AND occurred_at < ?"
-    " AND (taken_at IS NULL OR taken_at < ?) ORDER BY occurred_at, event_id LIMIT ?)"
+    " AND (taken_at IS NULL OR taken_at < ?)"
+    " ORDER BY coalesce(taken_at, occurred_at), occurred_at, event_id LIMIT ?)"
     f" RETURNING {', '.join(ANSWER_COLUMNS)}"
 )
 
