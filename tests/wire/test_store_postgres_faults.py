@@ -32,6 +32,7 @@ from tests.waiting import until
 from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import PostgresStore, committer, initialise, sessions
+from worker.adapters.store_postgres import store as postgres_store
 from worker.model import Cents
 from worker.ports import StoreUnavailableError, View
 from worker.records import AuditEntry, Change, Needs, Record
@@ -83,6 +84,7 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(committer, "BATCH_SECONDS", 1.5)
     monkeypatch.setattr(committer, "PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(sessions, "CONNECT_SECONDS", 1.0)
+    monkeypatch.setattr(postgres_store, "LOOK_AGAIN", 0.0)
     monkeypatch.setitem(sessions._SETTINGS, "lock_timeout", "700ms")  # noqa: SLF001
     monkeypatch.setitem(sessions._SETTINGS, "idle_in_transaction_session_timeout", "500ms")  # noqa: SLF001
 
@@ -260,7 +262,7 @@ async def test_no_transaction_is_left_open_by_callers_who_leave(
         task.cancel()
     await asyncio.gather(*leaving, return_exceptions=True)
     await store.ping()
-    assert len(await traces(store)) == 20, "a change stays with its batch"
+    assert await version(store) == 1 + len(await traces(store)), "each is whole, or withdrawn"
     idle = await postgres.ask(
         address.database,
         "SELECT count(*) FROM pg_stat_activity"
@@ -512,6 +514,38 @@ async def test_a_server_in_need_refuses_the_batch_and_no_more(
     assert await store.find(number(1)) is None
     await write(store, sample_record())
     assert not store.failed.is_set()
+
+
+async def test_a_claim_withdrawn_while_it_waits_for_a_lock_is_not_made(
+    postgres: PostgresServer, address: PostgresAddress, store: PostgresStore
+) -> None:
+    """Its worker has stopped; made later, it would belong to nobody and end in doubt."""
+    other = await asyncpg.connect(
+        host=postgres.administrator.host,
+        port=postgres.port,
+        user="postgres",
+        database=address.database,
+    )
+
+    async def claim(n: int) -> None:
+        change = Change(result=None, records=(sample_record(n),))
+        await store.transact(Needs((number(n),)), lambda _view: change)
+
+    async def somebody_waits() -> bool:
+        return bool(await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    try:
+        async with other.transaction():
+            await other.execute("LOCK TABLE payment_worker.operations IN ACCESS EXCLUSIVE MODE")
+            withdrawn, kept = (asyncio.ensure_future(claim(n)) for n in (1, 2))
+            await until_true(somebody_waits)
+            withdrawn.cancel()
+            await asyncio.wait({withdrawn})
+    finally:
+        await other.close()
+    await kept
+    assert await store.find(number(1)) is None
+    assert await store.find(number(2)) is not None
 
 
 @pytest.mark.usefixtures("impatience")

@@ -101,7 +101,7 @@ class Transaction:
         if self._batch.marks:
             await self._connection.executemany(sql.MARK, sorted(self._batch.marks))
         await self._load_declared()
-        settled = [settle for job in self._batch.changes for settle in [await self._hear(job)]]
+        settled = [await self._hear(job) for job in self._batch.changes if not job.is_withdrawn]
         await self._write(self._overlay.writes)
         settled += [await self._take(job) for job in self._batch.jobs if isinstance(job, TakeJob)]
         self._batch.settled = settled

@@ -25,6 +25,9 @@ class Waiting(Protocol):
     @property
     def now(self) -> datetime: ...
 
+    @property
+    def is_withdrawn(self) -> bool: ...
+
     def decide(self, overlay: Overlay) -> tuple[Change[object], Settle]:
         """What to write, and what to tell the caller once it is durable."""
 
@@ -39,6 +42,11 @@ class ChangeJob(Generic[Result]):
     apply: Callable[[View], Change[Result]]
     now: datetime
     future: asyncio.Future[Result]
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether its caller has gone: a claim nobody waits for must not be made any more."""
+        return self.future.cancelled()
 
     def decide(self, overlay: Overlay) -> tuple[Change[object], Settle]:
         change = self.apply(PostgresView(overlay, needs=self.needs, now=self.now))

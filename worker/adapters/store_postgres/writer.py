@@ -53,7 +53,8 @@ class Writer:
     def submit(self, job: Job) -> None:
         """Queue a work for the next batch; its future is done once its commit is durable.
 
-        Cancelling the future does not take the work back.
+        Cancelling the future takes the work back while its batch still waits, also for a lock or
+        for the server; once it was heard nobody can.
         """
         self.check()
         self._queue.append(job)
