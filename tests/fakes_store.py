@@ -75,6 +75,11 @@ class MemoryStore:
         self._is_scheduled = False
         self._is_closed = False
 
+    @property
+    def clock(self) -> Clock:
+        """The clock of everybody who uses these rows."""
+        return self._clock
+
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
         def work() -> Result:
             change = apply(_MemoryView(self.tables, needs, self._clock.now()))

@@ -1,6 +1,7 @@
 """Leases and waits are told by the ledger's clock, whatever the time on the worker's host."""
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from tests.fakes_clock import FakeClock
 from tests.postgres import PostgresServer
 from tests.settings_sample import load_sample
 from tests.store_child import KEY
+from tests.store_samples import DCP, number, write
 from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import PostgresStore, initialise
 from worker.app.ledger_start import LedgerStart
 from worker.ports import Clock
+from worker.records import Change, Needs, Tombstone
 from worker.telemetry import Telemetry
 
 
@@ -55,6 +58,33 @@ async def test_a_store_tells_the_servers_time(postgres: PostgresServer) -> None:
             await store.close()
         after = await server_time(postgres)
     assert before <= told[0] <= told[1] <= after
+
+
+async def test_a_host_ahead_of_all_others_sees_a_tombstone_and_purges_none(
+    postgres: PostgresServer,
+) -> None:
+    """Missed, the payment of a cancelled order would be called."""
+    needs = Needs((number(1),))
+    async with AsyncExitStack() as stack:
+        database = stack.enter_context(postgres.database())
+        await initialise(database)
+        stores = []
+        for days in (0, 2):
+            host = FakeClock()
+            host.advance(days * 86_400.0)
+            store = await PostgresStore.open(database, vault=Vault([KEY]), clock=host)
+            stack.push_async_callback(store.close)
+            stores.append(store)
+        one, ahead = stores
+        until = one.clock.now() + timedelta(days=1)
+        tombstone = Tombstone(payment_id=number(1), origin=DCP, until=until)
+        await write(one, tombstones=(tombstone,))
+        await write(ahead, tombstones=(replace(tombstone, payment_id=number(2)),))
+        for store in stores:
+            seen = await store.transact(
+                needs, lambda view: Change(result=view.tombstone(number(1)))
+            )
+            assert seen == tombstone
 
 
 async def test_a_worker_whose_clock_differs_says_so(

@@ -107,9 +107,9 @@ class PostgresStore:
         return self._writer.commits
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
-        """See ``ports.Store``. A caller that is cancelled leaves its change to the batch."""
+        """See ``ports.Store``. A caller that is cancelled takes back what waits for its batch."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        job = ChangeJob(needs=needs, apply=apply, now=self._clock.now(), future=future)
+        job = ChangeJob(needs=needs, apply=apply, now=self.clock.now(), future=future)
         self._writer.submit(job)
         return await future
 
