@@ -44,11 +44,19 @@ class Ledger:
         clock: Clock,
         restoration: Restoration | None = None,
     ) -> None:
-        """``restoration`` is the ledger's latest return from a backup, as read at the start."""
+        """``clock`` is the one by which everybody who uses this ledger tells the time.
+
+        ``restoration`` is the ledger's latest return from a backup, as read at the start.
+        """
         self._store = store
         self._rules = rules
         self._clock = clock
         self._restoration = restoration
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the times in it: whoever compares one of them goes by this clock."""
+        return self._clock
 
     async def claim(self, wish: Claim) -> Claimed:
         """Claim a payment, or learn why not; see ``lifecycle.claim``."""

@@ -1,25 +1,31 @@
 """Leases and waits are told by the ledger's clock, whatever the time on the worker's host."""
 
+import asyncio
+import json
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pytest
 import structlog
 from prometheus_client import CollectorRegistry
 from structlog.testing import LogCapture
 
 from tests.fakes_clock import FakeClock
 from tests.postgres import PostgresServer
-from tests.settings_sample import load_sample
+from tests.settings_sample import SECRETS, load_sample, write_settings
 from tests.store_child import KEY
-from tests.store_samples import DCP, number, write
-from worker.adapters.clock import SharedClock
+from tests.store_samples import DCP, number, sample_record, write
+from worker import __main__ as program
+from worker.adapters.clock import SharedClock, SystemClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import PostgresStore, initialise
 from worker.app.ledger_start import LedgerStart
+from worker.cli import context
 from worker.ports import Clock
 from worker.records import Change, Needs, Tombstone
+from worker.rules import PostgresAddress
 from worker.telemetry import Telemetry
 
 
@@ -87,20 +93,52 @@ async def test_a_host_ahead_of_all_others_sees_a_tombstone_and_purges_none(
             assert seen == tombstone
 
 
+def test_a_restoration_told_on_a_host_that_is_behind_forgets_no_open_payment(
+    postgres: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By its own clock the payment would be younger than the restoration, and called again."""
+    with postgres.database() as database:
+        asyncio.run(_with_an_open_payment(database))
+        behind = SharedClock(SystemClock())
+        behind.ahead = -timedelta(hours=1)
+        monkeypatch.setattr(context, "SystemClock", lambda: behind)
+        for name, value in (SECRETS | _variables(database, "PAYMENT_WORKER_")).items():
+            monkeypatch.setenv(name, value)
+        arguments = ["--config", str(write_settings(tmp_path)), "ledger", "restored"]
+        assert program.run([*arguments, "--at", "2026-01-01T00:00:00Z", "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["in_doubt"] == 1
+
+
+async def _with_an_open_payment(database: PostgresAddress) -> None:
+    await initialise(database)
+    store = await PostgresStore.open(database, vault=Vault([KEY]), clock=SystemClock())
+    now = store.clock.now()
+    await write(store, replace(sample_record(), created_at=now, updated_at=now))
+    await store.close()
+
+
+def _variables(database: PostgresAddress, prefix: str = "") -> dict[str, str]:
+    secret = database.password
+    values = {
+        "HOST": database.host,
+        "PORT": str(database.port),
+        "DATABASE": database.database,
+        "USER": database.user,
+        **({} if secret is None else {"PASSWORD": secret.reveal()}),
+    }
+    return {f"{prefix}LEDGER__POSTGRES__{name}": value for name, value in values.items()}
+
+
 async def test_a_worker_whose_clock_differs_says_so(
     postgres: PostgresServer, tmp_path: Path
 ) -> None:
     capture = LogCapture()
     with postgres.database() as database:
         await initialise(database)
-        variables = {
-            "LEDGER__POSTGRES__HOST": database.host,
-            "LEDGER__POSTGRES__PORT": str(database.port),
-            "LEDGER__POSTGRES__DATABASE": database.database,
-            "LEDGER__POSTGRES__USER": database.user,
-        }
-        if database.password is not None:
-            variables["LEDGER__POSTGRES__PASSWORD"] = database.password.reveal()
+        variables = _variables(database)
         clock = FakeClock()
         telemetry = Telemetry(
             logger=structlog.wrap_logger(None, processors=[capture]),

@@ -24,7 +24,7 @@ async def opened_ledger(context: CommandContext) -> AsyncIterator[Ledger]:
         settings.ledger_place(), vault=Vault(settings.ledger_keys()), clock=context.clock
     )
     try:
-        yield Ledger(store=store, rules=settings.rules(), clock=context.clock)
+        yield Ledger(store=store, rules=settings.rules(), clock=store.clock)
     finally:
         await store.close()
 

@@ -75,7 +75,7 @@ async def _from_ledger(
     context: CommandContext, period: tuple[datetime, datetime]
 ) -> tuple[Report, int | None]:
     async with opened_ledger(context) as ledger:
-        books = Bookkeeper(ledger=ledger, clock=context.clock, letters=None)
+        books = Bookkeeper(ledger=ledger, clock=ledger.clock, letters=None)
         return await books.report(since=period[0], until=period[1], walk=Walk.NEVER), None
 
 
@@ -84,7 +84,7 @@ async def _from_both(
 ) -> tuple[Report, int | None]:
     async with opened_ledger(context) as ledger, opened_desk(context) as desk:
         letters = DeadLetters(ledger=ledger, queue=desk.dead_letters, publisher=desk.publisher)
-        books = Bookkeeper(ledger=ledger, clock=context.clock, letters=letters)
+        books = Bookkeeper(ledger=ledger, clock=ledger.clock, letters=letters)
         report = await books.report(since=period[0], until=period[1], walk=walk)
         return report, await desk.unclaimed.depth()
 

@@ -87,7 +87,7 @@ async def _restored(
         restoration = (
             Restoration(
                 known_until=known_until,
-                restored_at=context.clock.now(),
+                restored_at=ledger.clock.now(),
                 actor=operating_system_account(),
             )
             if known is None or is_new
