@@ -209,6 +209,7 @@ class Breaker:
         self._failures.append(False)
         if self._state is not BreakerState.CLOSED and (ticket.is_probe or self._is_suspicion):
             self._pause = 0.0
+            self._probe = None
             self._failures.clear()
             self._change(BreakerState.CLOSED, "answered")
 

@@ -367,6 +367,22 @@ async def test_a_late_answer_refutes_the_suspicion() -> None:
         assert await account.wait() == 0.0
 
 
+async def test_a_probe_that_a_late_answer_made_needless_opens_nothing_when_it_is_unused() -> None:
+    account = Account()
+    async with AsyncExitStack() as stack:
+        first, *_ = await hanging(account, stack, 5)
+        account.clock.advance(10.0)
+        assert await account.wait() == 30.0
+        account.clock.advance(30.0)
+        async with account.permits.take(ACCOUNT, within=SOON) as probe:
+            assert not isinstance(probe, float)
+            assert probe.is_probe
+            first.report(OK)
+            assert account.state() is BreakerState.CLOSED
+        assert account.state() is BreakerState.CLOSED
+    assert [change.reason for change in account.changes] == ["calls hang", "probe", "answered"]
+
+
 async def test_calls_that_end_unanswered_after_it_opened_neither_lengthen_nor_reopen() -> None:
     account = Account()
     async with AsyncExitStack() as stack:
