@@ -112,6 +112,27 @@ def test_a_secret_file_in_the_middle_of_its_change_leaves_the_login_as_it_was(
     assert directory.addresses()[0].password.reveal() == "third"
 
 
+def test_a_secret_file_that_goes_while_it_is_read_ends_no_connection_keeper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raised here, it would end the task that keeps the connection, which nobody would notice."""
+    loaded, file = loaded_with_files(tmp_path)
+    directory = loaded.broker("consume")
+    rewrite(file, "second")
+    file.chmod(0o600)
+    read_text = Path.read_text
+
+    def read_and_lose(path: Path, encoding: str | None = None) -> str:
+        text = read_text(path, encoding=encoding)
+        if path == file:
+            path.unlink()
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read_and_lose)
+    assert directory.addresses()[0].password.reveal() == "second"
+    assert not file.exists()
+
+
 def test_nothing_but_the_login_is_read_again(tmp_path: Path) -> None:
     """Somebody editing the settings file must not move a running worker to another broker."""
     loaded, _ = loaded_with_files(tmp_path)
