@@ -109,6 +109,13 @@ class AmqpConsumer:
         """Why nothing is consumed now; empty when nothing holds consumption back."""
         return frozenset(self._pauses)
 
+    @property
+    def keeper(self) -> asyncio.Task[None]:
+        """The task that keeps it connected, once it was started; it never ends by itself."""
+        if self._keeper is None:
+            raise RuntimeError
+        return self._keeper
+
     def start(self) -> None:
         """Begin to connect and to consume."""
         self._keeper = asyncio.create_task(self._sessions.run(self._serve), name="consumer")

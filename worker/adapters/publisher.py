@@ -80,6 +80,13 @@ class AmqpPublisher:
         """Publishes that wait for the broker's word now."""
         return len(self._in_flight)
 
+    @property
+    def keeper(self) -> asyncio.Task[None]:
+        """The task that keeps it connected, once it was started; it never ends by itself."""
+        if self._keeper is None:
+            raise RuntimeError
+        return self._keeper
+
     def start(self) -> None:
         """Begin to connect; a publish waits for the connection within its own limit."""
         self._keeper = asyncio.create_task(self._sessions.run(self._serve), name="publisher")

@@ -14,6 +14,7 @@ from worker.adapters.http import HttpTransport
 from worker.adapters.publisher import AmqpPublisher
 from worker.adapters.store_errors import LedgerUnreachableError
 from worker.app.assembly import Assembly
+from worker.app.endless import EndlessParts, PartEndedError
 from worker.app.ledger_start import LedgerStart, OpenedLedger
 from worker.app.probing import probes
 from worker.app.pulse import Pulse
@@ -55,18 +56,21 @@ class Worker:
         """Start, consume until ``stop``, drain until done or ``hurry``, and close.
 
         Raises ``LedgerError``, ``ProbePortError``, ``StartRefusedError`` and
-        ``TopologyRefusedError`` before anything is consumed, and ``LedgerFailedError`` when the
-        ledger gives up for good.
+        ``TopologyRefusedError`` before anything is consumed, ``LedgerFailedError`` when the
+        ledger gives up for good, and ``PartEndedError`` when a part ends that never should.
         """
+        endless = EndlessParts(self._telemetry)
         async with AsyncExitStack() as stack:
             opened = await self._unless_stopped(self._start(stack), stop)
             if opened is None:
                 return
-            parts = await self._assemble(stack, opened)
+            parts = await self._assemble(stack, opened, endless)
             parts.consumer.start()
+            endless.look_after("consumer", parts.consumer.keeper)
             try:
-                await self._until(stop, opened.store.failed)
+                await self._until(stop, opened.store.failed, endless.ended)
             finally:
+                endless.stop()
                 # Before the publisher closes: what is in flight still has answers to send, and
                 # acknowledgements flow on the consumer's own connection until the last of them.
                 in_flight = parts.consumer.in_flight
@@ -75,8 +79,12 @@ class Worker:
                 await self._drain(parts.consumer, hurry)
             if opened.store.failed.is_set():
                 raise LedgerFailedError
+            if endless.part is not None:
+                raise PartEndedError(endless.part)
 
-    async def _assemble(self, stack: AsyncExitStack, opened: OpenedLedger) -> Assembly:
+    async def _assemble(
+        self, stack: AsyncExitStack, opened: OpenedLedger, endless: EndlessParts
+    ) -> Assembly:
         """Put the parts together, with everything that looks after them under way."""
         transport = await stack.enter_async_context(
             HttpTransport(clock=self._clock, ca_file=self._trusted_certificates)
@@ -91,6 +99,7 @@ class Worker:
                 seconds=self._settings.rules().publish_seconds,
             )
         )
+        endless.look_after("publisher", publisher.keeper)
         parts = Assembly(
             self._settings,
             opened,
@@ -108,13 +117,13 @@ class Worker:
             ledger=parts.watch,
             confirms=parts.confirms,
         )
-        for looking in (
-            parts.sweeping.go_on(),
-            parts.watch.watch(),
-            parts.confirms.watch(),
-            parts.standstill.watch(),
+        for name, looking in (
+            ("sweeper", parts.sweeping.go_on()),
+            ("ledger watch", parts.watch.watch()),
+            ("confirms", parts.confirms.watch()),
+            ("standstill", parts.standstill.watch()),
         ):
-            stack.push_async_callback(_end, asyncio.create_task(looking))
+            stack.push_async_callback(_end, endless.begin(name, looking))
         return parts
 
     async def _start(self, stack: AsyncExitStack) -> OpenedLedger:

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from worker import __version__
 from worker.adapters.store_errors import LedgerError
 from worker.adapters.topology import TopologyRefusedError
-from worker.app import LedgerFailedError, ProbePortError, Worker
+from worker.app import LedgerFailedError, PartEndedError, ProbePortError, Worker
 from worker.cli.context import CommandContext, ConfigOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.opened_ledger import ledger_error
@@ -59,6 +59,13 @@ def _run(typer_context: typer.Context, config: ConfigOption = None) -> None:
             field="probes.port",
             fix="End the program that holds it (another worker?), or set another probes.port.",
         ) from taken
+    except PartEndedError as ended:
+        raise CommandError(
+            "part_ended",
+            f"The {ended.part} of the worker ended by itself; nothing unfinished was acknowledged.",
+            exit_code=ExitCode.FAILED,
+            fix="Start it again, and report the line of the log that says why.",
+        ) from ended
     except LedgerFailedError as failed:
         raise CommandError(
             "ledger_failed",
