@@ -90,7 +90,7 @@ class PostgresStore:
         writer = Writer(committer, flush_seconds=flush_seconds)
         store = cls(writer=writer, reader=Reader(reading, vault), vault=vault, clock=clock)
         try:
-            await store.has_room()  # which tells the server's time, before anything rests on it
+            await store._look()  # before anything rests on its time
         except StoreUnavailableError as error:
             await store.close()
             raise LedgerUnreachableError(place_of(address), str(error)) from error
@@ -185,12 +185,10 @@ class PostgresStore:
 
         How much room its disk has, no client can see: a full one refuses the batch it meets.
         """
-        reader = self._open_reader
+        self._writer.check()
         now = self._clock.monotonic()
         if self._looked_at is None or now - self._looked_at >= LOOK_AGAIN:
-            asked = self._clock.now()
-            self._has_room, there = await reader.state()
-            self.clock.measured(there, asked=asked, answered=self._clock.now())
+            self._has_room = await self._look()
             self._looked_at = now
         return self._has_room
 
@@ -208,6 +206,13 @@ class PostgresStore:
     def _open_reader(self) -> Reader:
         self._writer.check()
         return self._reader
+
+    async def _look(self) -> bool:
+        """Whether the server takes writes; and note its time."""
+        asked = self._clock.now()
+        is_writable, there = await self._open_reader.state()
+        self.clock.measured(there, asked=asked, answered=self._clock.now())
+        return is_writable
 
     async def _close(self) -> None:
         self._writer.refuse()
