@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
@@ -237,7 +238,21 @@ class Ledger:
     async def restore(
         self, restoration: Restoration, affected: Sequence[Record], *, is_new: bool
     ) -> Restored:
-        """Record a restoration and decide what it brings into doubt, in one write."""
+        """Decide what a restoration brings into doubt, page by page, and record it with the last.
+
+        One write for all of a long backlog would need more locks than a server has (measured: it
+        refused 24 000). Cut off before the last, nothing is recorded, and doing it again goes on.
+        """
+        doubted, rest = 0, affected
+        while len(rest) > PAGE:
+            doubted += (await self._restore_page(restoration, rest[:PAGE], is_new=False)).doubted
+            rest = rest[PAGE:]
+        last = await self._restore_page(restoration, rest, is_new=is_new)
+        return replace(last, doubted=doubted + last.doubted)
+
+    async def _restore_page(
+        self, restoration: Restoration, affected: Sequence[Record], *, is_new: bool
+    ) -> Restored:
         operations = [record.operation_id for record in affected]
         payments = [record.payment_id for record in affected]
 

@@ -1,23 +1,29 @@
 """The ledger's own words: what each leaves to the store, and what it adds."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import TypeVar
 
 import pytest
+from typing_extensions import override
 
-from tests.fakes_clock import FakeClock
+from tests.fakes_clock import START, FakeClock
 from tests.fakes_store import MemoryStore
 from tests.provider_examples import BASKET_ROUTE, LINK_ROUTE
 from tests.rows import OTHER_TOKEN, TOKEN, claim_wish
+from tests.store_samples import sample_record, write
 from worker.calls import Misconfigured, NotSent, Outcome
 from worker.codes import Code
-from worker.ledger import Ledger
+from worker.ledger import PAGE, Ledger
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.lifecycle.settle import Settlement
 from worker.lifecycle.wishes import Decided, Held, Won
-from worker.ports import StoreUnavailableError
-from worker.records import State
+from worker.ports import StoreUnavailableError, View
+from worker.records import Change, Needs, Restoration, State
 from worker.rules import Rules
+
+Result = TypeVar("Result")
 
 WISH = claim_wish(LINK_ROUTE)
 PAYMENT_ID = WISH.envelope.operation_id
@@ -148,3 +154,37 @@ async def test_a_store_that_is_away_or_full_says_so() -> None:
     for asking in (book.ledger.ping(), book.ledger.has_room(), book.ledger.claim(WISH)):
         with pytest.raises(StoreUnavailableError):
             await asking
+
+
+class Narrow(MemoryStore):
+    """A store that refuses a write over more rows than a page, and every one after ``writes``."""
+
+    writes = 100
+
+    @override
+    async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
+        if len(needs.operations) > PAGE or not self.writes:
+            raise StoreUnavailableError
+        self.writes -= 1
+        return await super().transact(needs, apply)
+
+
+async def test_a_restoration_of_a_long_backlog_is_recorded_with_its_last_page() -> None:
+    """In one write it would take more locks than a server has; cut off, it goes on."""
+    clock = FakeClock()
+    store = Narrow(clock)
+    ledger = Ledger(store=store, rules=Rules(), clock=clock)
+    count = 2 * PAGE + 1
+    for begin in range(0, count, PAGE):
+        some = [sample_record(n) for n in range(begin, min(begin + PAGE, count))]
+        await write(store, *some)
+    clock.advance(60.0)
+    restoration = Restoration(known_until=START, restored_at=clock.now(), actor="o.perator")
+    store.writes = 2
+    with pytest.raises(StoreUnavailableError):
+        await ledger.restore(restoration, await ledger.affected_by(restoration), is_new=True)
+    assert await ledger.restoration() is None
+    store.writes = 100
+    again = await ledger.restore(restoration, await ledger.affected_by(restoration), is_new=True)
+    assert (again.doubted, await ledger.restoration()) == (1, restoration)
+    assert await ledger.affected_by(restoration) == []

@@ -2,8 +2,8 @@
 
 The operator says until when the ledger knows everything, with every worker standing still. An
 open payment may have been called, and called again, by a worker whose writes are gone. What may
-be repeated goes on; the rest is decided in doubt in the one write that records the restoration,
-so that no worker can start between the two.
+be repeated goes on; the rest is decided in doubt before the restoration counts as recorded, the
+last of it in the one write that records it.
 """
 
 from collections.abc import Sequence
