@@ -10,6 +10,9 @@ from typing import TypeVar
 from uuid import UUID
 
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.letters import EVERY_LETTER, LetterCase, LetterFilter, LetterTally
+from worker.lifecycle.duplicates import NO_ORDER
+from worker.lifecycle.limits import may_be_applied
 from worker.model import Fingerprint, RunMode
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
@@ -231,18 +234,49 @@ class MemoryStore:
         )
 
     async def letters(
-        self, *, after: tuple[datetime, UUID] | None, limit: int
+        self,
+        *,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+        wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
         await self._read()
-        entries = sorted(
-            (
-                entry
-                for answer in self.tables.answers.values()
-                if (entry := _letter_entry(self.tables, answer)) is not None
-            ),
-            key=_place,
-        )
+        entries = sorted(self._entries(wanted), key=_place)
         return [entry for entry in entries if after is None or _place(entry) > after][:limit]
+
+    async def letter_tallies(
+        self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
+    ) -> Sequence[LetterTally]:
+        await self._read()
+        by_case: dict[LetterCase, list[LetterEntry]] = {}
+        for entry in self._entries(wanted):
+            record = self.tables.records[entry.operation_id]
+            too_late = record.not_after is not None and record.not_after < now
+            case = LetterCase(
+                code=entry.code,
+                kind=entry.kind,
+                state=entry.state,
+                operation_class=record.operation_class,
+                link_published=record.link_published,
+                may_be_applied=may_be_applied(record),
+                is_expired=too_late or record.first_seen < first_seen_before,
+                names_order=entry.facts.id_commande not in {None, NO_ORDER},
+            )
+            by_case.setdefault(case, []).append(entry)
+        return [
+            LetterTally(
+                case=case,
+                count=len(entries),
+                confirmed=sum(entry.confirmed for entry in entries),
+                first=min(entry.failed_at for entry in entries),
+                last=max(entry.failed_at for entry in entries),
+            )
+            for case, entries in by_case.items()
+        ]
+
+    def _entries(self, wanted: LetterFilter) -> list[LetterEntry]:
+        entries = (_letter_entry(self.tables, answer) for answer in self.tables.answers.values())
+        return [entry for entry in entries if entry is not None and _is_wanted(entry, wanted)]
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
         """The attempts of one operation in the order they ended."""
@@ -412,6 +446,18 @@ def _letter_entry(tables: MemoryTables, answer: Answer) -> LetterEntry | None:
         origin=record.origin,
         facts=record.facts,
         confirmed=answer.letter_confirmed,
+    )
+
+
+def _is_wanted(entry: LetterEntry, wanted: LetterFilter) -> bool:
+    return (
+        (wanted.codes is None or entry.code in wanted.codes)
+        and wanted.origin in {None, entry.origin}
+        and wanted.company in {None, entry.facts.id_societe}
+        and wanted.target in {None, entry.facts.payment_target}
+        and wanted.payment_id in {None, entry.payment_id}
+        and (wanted.since is None or wanted.since <= entry.failed_at)
+        and (wanted.until is None or entry.failed_at < wanted.until)
     )
 
 

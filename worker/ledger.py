@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
+from worker.letters import EVERY_LETTER, LetterFilter, LetterGroup
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
 from worker.lifecycle.claim import claim
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
+from worker.lifecycle.prospects import groups_of
 from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.resend import Resending, ResendWish, resend
@@ -176,10 +178,22 @@ class Ledger:
         return await self._store.transact(needs, apply)
 
     async def letters(
-        self, *, after: tuple[datetime, UUID] | None = None, limit: int = 100
+        self,
+        *,
+        after: tuple[datetime, UUID] | None = None,
+        limit: int = 100,
+        wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
         """A page of the dead-letter index, oldest first."""
-        return await self._store.letters(after=after, limit=limit)
+        return await self._store.letters(after=after, limit=limit, wanted=wanted)
+
+    async def letter_groups(self, wanted: LetterFilter = EVERY_LETTER) -> Sequence[LetterGroup]:
+        """The dead-letter index by code, the largest group first; see ``lifecycle.prospects``."""
+        now = self._clock.now()
+        tallies = await self._store.letter_tallies(
+            now=now, first_seen_before=now - self._rules.max_age, wanted=wanted
+        )
+        return groups_of(tallies)
 
     async def open_operations(self, *, untouched_for: timedelta) -> AsyncIterator[Record]:
         """Every undecided operation that nobody has written for that long, page by page."""

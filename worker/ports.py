@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
+from worker.letters import EVERY_LETTER, LetterFilter, LetterTally
 from worker.messages import OutgoingMessage, Publication
 from worker.model import CancelRequest, Delivery, Fingerprint, PaymentRequest, Route, Secret
 from worker.records import (
@@ -108,9 +109,21 @@ class Store(Protocol):
         """Operations in RETRY_WAIT that were due before that time, longest overdue first."""
 
     async def letters(
-        self, *, after: tuple[datetime, UUID] | None, limit: int
+        self,
+        *,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+        wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
         """A page of the dead-letter index: undone letters, oldest first, stable order."""
+
+    async def letter_tallies(
+        self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
+    ) -> Sequence[LetterTally]:
+        """The same letters counted by case, in no order and in one look.
+
+        One is expired whose time limit lies before ``now``, or that was first seen before that.
+        """
 
     async def open_operations(
         self, *, untouched_since: datetime, after: UUID | None, limit: int

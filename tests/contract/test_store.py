@@ -36,7 +36,9 @@ from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadEr
 from worker.adapters.store_postgres import PostgresStore
 from worker.adapters.store_postgres import initialise as initialise_postgres
 from worker.adapters.store_sqlite import SqliteStore, initialise
-from worker.model import Facts, RunMode
+from worker.codes import Code
+from worker.letters import LetterCase, LetterFilter, LetterTally
+from worker.model import Facts, OperationClass, Origin, PaymentTarget, RunMode
 from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -707,6 +709,128 @@ async def test_pages_are_stable_while_letters_are_added(store: ObservableStore) 
     assert await all_letters(store, limit=2) == [*first, *rest]
 
 
+ORIGIN_WEB = Origin("web")
+
+
+async def put_assorted_letters(store: Store) -> None:
+    """Six letters, each a second after the one before and each different in one thing."""
+    facts = sample_record().facts
+    rows = [
+        (replace(decided_record(1, state=State.FAILED)), Code.PROVIDER_UNAVAILABLE),
+        (replace(decided_record(2, state=State.IN_DOUBT), unknown_attempts=1), Code.LINK_LOST),
+        (replace(decided_record(3, state=State.FAILED), origin=ORIGIN_WEB), Code.INTERNAL_ERROR),
+        (
+            replace(
+                decided_record(4, state=State.FAILED), facts=replace(facts, id_societe="O'Hara")
+            ),
+            Code.PROVIDER_UNAVAILABLE,
+        ),
+        (
+            replace(
+                decided_record(5, state=State.FAILED),
+                kind=Kind.CANCELLATION,
+                payment_id=number(77),
+                facts=replace(facts, payment_target=PaymentTarget.PAYBOX, id_commande="0"),
+            ),
+            Code.PROVIDER_UNAVAILABLE,
+        ),
+        (
+            replace(
+                decided_record(6, state=State.FAILED),
+                kind=Kind.REFUSAL,
+                facts=Facts(),
+                operation_class=None,
+            ),
+            Code.INVALID_MESSAGE,
+        ),
+    ]
+    for n, (record, code) in enumerate(rows, start=1):
+        letter = replace(sample_letter(START + n * SECOND), code=code)
+        await write(store, sample_record(n))
+        await write(store, record, answers=(sample_answer(n, letter=letter),))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (LetterFilter(), [1, 2, 3, 4, 5, 6]),
+        (LetterFilter(codes=frozenset({Code.LINK_LOST, Code.INVALID_MESSAGE})), [2, 6]),
+        (LetterFilter(codes=frozenset()), []),
+        (LetterFilter(origin=ORIGIN_WEB), [3]),
+        (LetterFilter(company="O'Hara"), [4]),
+        (LetterFilter(target=PaymentTarget.PAYBOX), [5]),
+        (LetterFilter(payment_id=number(77)), [5]),
+        (LetterFilter(since=START + 2 * SECOND, until=START + 4 * SECOND), [2, 3]),
+        (LetterFilter(since=START + 5 * SECOND), [5, 6]),
+        (LetterFilter(company="1", origin=some.DCP, until=START + 5 * SECOND), [1, 2]),
+    ],
+    ids=["all", "codes", "none", "origin", "company", "target", "payment", "time", "since", "many"],
+)
+async def test_a_filter_finds_letters_that_meet_all_of_it(
+    store: ObservableStore, wanted: LetterFilter, found: list[int]
+) -> None:
+    """Listed page by page, and counted, by the same rule."""
+    await put_assorted_letters(store)
+    listed: list[LetterEntry] = []
+    after = None
+    while page := await store.letters(after=after, limit=2, wanted=wanted):
+        listed += page
+        after = (page[-1].failed_at, page[-1].operation_id)
+    assert [entry.operation_id for entry in listed] == [number(n) for n in found]
+    tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=wanted)
+    assert sum(tally.count for tally in tallies) == len(found)
+    assert {tally.case.code for tally in tallies} == {entry.code for entry in listed}
+
+
+async def test_letters_of_one_case_are_counted_together(store: ObservableStore) -> None:
+    """With the first and the last failure, and how many the broker has confirmed."""
+    await put_assorted_letters(store)
+    await put_letter(store, 8, after=9)
+    store.mark_confirmed(event_number(8), event=True, letter=True)
+    await store.ping()
+    tallies = await store.letter_tallies(
+        now=START,
+        first_seen_before=START,
+        wanted=LetterFilter(target=PaymentTarget.LABANQUEPOSTALE),
+    )
+    case = LetterCase(
+        code=Code.PROVIDER_UNAVAILABLE,
+        kind=Kind.INITIATION,
+        state=State.FAILED,
+        operation_class=OperationClass.NON_IDEMPOTENT,
+        link_published=False,
+        may_be_applied=False,
+        is_expired=False,
+        names_order=True,
+    )
+    together = LetterTally(
+        case=case, count=3, confirmed=1, first=START + SECOND, last=START + 9 * SECOND
+    )
+    assert together in tallies
+    assert {(each.case.code, each.case.may_be_applied) for each in tallies if each != together} == {
+        (Code.LINK_LOST, True),
+        (Code.INTERNAL_ERROR, False),
+    }
+
+
+async def test_letters_past_their_time_are_counted_apart(store: ObservableStore) -> None:
+    """By their age, or by the limit their producer gave them; the limit itself is not past it."""
+    await put_letter(store, 1)
+    limited = replace(decided_record(2, state=State.FAILED), not_after=START)
+    await write(store, sample_record(2))
+    await write(store, limited, answers=(sample_answer(2, letter=sample_letter()),))
+    for now, before, expired in (
+        (START, START, 0),
+        (START + SECOND, START, 1),
+        (START, START + SECOND, 2),
+    ):
+        tallies = await store.letter_tallies(
+            now=now, first_seen_before=before, wanted=LetterFilter()
+        )
+        assert sum(each.count for each in tallies if each.case.is_expired) == expired
+        assert sum(each.count for each in tallies) == 2
+
+
 # --- being there -------------------------------------------------------------------------------
 
 
@@ -725,6 +849,7 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.take_unpublished(untouched_since=START, now=START, limit=1),
         lambda: store.expired_claims(expired_before=START, limit=1),
         lambda: store.letters(after=None, limit=1),
+        lambda: store.letter_tallies(now=START, first_seen_before=START, wanted=LetterFilter()),
         lambda: store.open_operations(untouched_since=START, after=None, limit=1),
         lambda: store.unpublished(decided_before=START, after=None, limit=1),
         lambda: store.operation_of(number(1)),

@@ -17,6 +17,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply
+from worker.letters import EVERY_LETTER, LetterFilter, LetterTally
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Delivery
 from worker.ports import (
@@ -235,9 +236,20 @@ class FusedStore:
         )
 
     async def letters(
-        self, *, after: tuple[datetime, UUID] | None, limit: int
+        self,
+        *,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+        wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
-        return await self._inner.letters(after=after, limit=limit)
+        return await self._inner.letters(after=after, limit=limit, wanted=wanted)
+
+    async def letter_tallies(
+        self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
+    ) -> Sequence[LetterTally]:
+        return await self._inner.letter_tallies(
+            now=now, first_seen_before=first_seen_before, wanted=wanted
+        )
 
     async def open_operations(
         self, *, untouched_since: datetime, after: UUID | None, limit: int

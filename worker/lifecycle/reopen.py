@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import assert_never
 from uuid import UUID
 
 from worker.codes import Code
@@ -69,6 +70,19 @@ def reopen(
     return Change(result=Reopened(opened.sequence), records=(opened,), audit=(audit,))
 
 
+def may_be_asked_again(operation_class: OperationClass | None, *, link_published: bool) -> bool:
+    """Whether asking again is harmless although an attempt may have been applied."""
+    match operation_class:
+        case OperationClass.ORPHAN_SAFE:
+            return not link_published
+        case OperationClass.READ | OperationClass.IDEMPOTENT:
+            return True
+        case OperationClass.KEYED | OperationClass.NON_IDEMPOTENT | None:
+            return False
+        case other:
+            assert_never(other)
+
+
 def _bar(record: Record) -> str | None:
     """Why this operation may not be opened again; ``None`` when it may."""
     if record.kind is Kind.REFUSAL:
@@ -79,12 +93,9 @@ def _bar(record: Record) -> str | None:
         return f"it is decided: {record.state}"
     if record.code is Code.LEDGER_LOST:
         return "its history is lost; a person must check at the provider"
-    if record.state is State.IN_DOUBT or may_be_applied(record):
-        match record.operation_class:
-            case OperationClass.ORPHAN_SAFE if not record.link_published:
-                return None
-            case OperationClass.READ | OperationClass.IDEMPOTENT:
-                return None
-            case _:
-                return "an attempt may have been applied; a person must settle it first"
+    is_doubtful = record.state is State.IN_DOUBT or may_be_applied(record)
+    if is_doubtful and not may_be_asked_again(
+        record.operation_class, link_published=record.link_published
+    ):
+        return "an attempt may have been applied; a person must settle it first"
     return None

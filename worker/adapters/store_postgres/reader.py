@@ -15,7 +15,7 @@ from worker.adapters.store_errors import LedgerError
 from worker.adapters.store_postgres import statements as sql
 from worker.adapters.store_postgres.faults import Meaning, meaning_of, unavailable
 from worker.adapters.store_postgres.sessions import Connection, Session, cut_after
-from worker.adapters.store_rows.answers import read_answer, read_letter_entry
+from worker.adapters.store_rows.answers import read_answer
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
@@ -23,8 +23,8 @@ from worker.adapters.store_rows.history import (
     read_audit,
 )
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
-from worker.adapters.store_rows.values import FACT_COLUMNS, Row, time_or_none, to_micros
-from worker.records import Answer, AttemptEntry, AuditEntry, LetterEntry, Record, Standing
+from worker.adapters.store_rows.values import Row, time_or_none, to_micros
+from worker.records import Answer, AttemptEntry, AuditEntry, Record, Standing
 
 Result = TypeVar("Result")
 
@@ -43,16 +43,6 @@ _EXPIRED = (
 _OVERDUE = (
     "SELECT operation_id FROM operations WHERE state = 'retry_wait' AND next_attempt_at < $1"
     " ORDER BY next_attempt_at, operation_id LIMIT $2"
-)
-_LETTERS = (
-    "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"  # noqa: S608
-    " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
-    f" answers.letter_confirmed, {sql.columns(FACT_COLUMNS, 'operations')}"
-    " FROM answers JOIN operations ON operations.operation_id = answers.operation_id"
-    " AND operations.event_id = answers.event_id"
-    " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
-    " AND (answers.letter_failed_at, answers.operation_id) > ($1, $2)"
-    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT $3"
 )
 _ATTEMPTS = (
     f"SELECT {sql.columns(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608
@@ -101,12 +91,6 @@ class Reader:
             )
 
         return await self.read(look)
-
-    async def letters(
-        self, *, after: tuple[datetime, UUID] | None, limit: int
-    ) -> Sequence[LetterEntry]:
-        start = BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
-        return [read_letter_entry(row) for row in await self.rows(_LETTERS, *start, limit)]
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
         rows = await self.rows(_ATTEMPTS, operation_id.bytes)

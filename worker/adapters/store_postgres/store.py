@@ -9,7 +9,7 @@ from uuid import UUID
 from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerUnreachableError
-from worker.adapters.store_postgres import inspection
+from worker.adapters.store_postgres import inspection, letters
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
@@ -18,6 +18,7 @@ from worker.adapters.store_postgres.schema import check
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
+from worker.letters import EVERY_LETTER, LetterFilter, LetterTally
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -138,9 +139,20 @@ class PostgresStore:
         return await self._open_reader.overdue_waits(due_before=due_before, limit=limit)
 
     async def letters(
-        self, *, after: tuple[datetime, UUID] | None, limit: int
+        self,
+        *,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+        wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
-        return await self._open_reader.letters(after=after, limit=limit)
+        return await letters.letters(self._open_reader, after=after, limit=limit, wanted=wanted)
+
+    async def letter_tallies(
+        self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
+    ) -> Sequence[LetterTally]:
+        return await letters.letter_tallies(
+            self._open_reader, now=now, first_seen_before=first_seen_before, wanted=wanted
+        )
 
     async def open_operations(
         self, *, untouched_since: datetime, after: UUID | None, limit: int

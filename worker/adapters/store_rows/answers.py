@@ -1,4 +1,4 @@
-"""One answer as a row, with the dead letter owed beside it, and a line of the index of those."""
+"""One answer as a row, with the dead letter owed beside it."""
 
 from uuid import UUID
 
@@ -8,14 +8,12 @@ from worker.adapters.store_rows.values import (
     Scalar,
     from_micros,
     open_or_none,
-    read_facts,
     seal_or_none,
     to_micros,
 )
 from worker.codes import Code
 from worker.contract.events import from_stored, to_stored
-from worker.model import Origin
-from worker.records import Answer, Kind, Letter, LetterEntry, State
+from worker.records import Answer, Letter
 
 ANSWER_COLUMNS = (
     "event_id",
@@ -89,26 +87,4 @@ def read_answer(row: Row, vault: Vault) -> Answer:
         event_confirmed=bool(event_confirmed),
         letter_confirmed=bool(letter_confirmed),
         resends=resends,
-    )
-
-
-def read_letter_entry(row: Row) -> LetterEntry:
-    """A line of the dead-letter index.
-
-    Columns: operation, kind, payment, sequence, state, code, failed at, origin, confirmed, facts.
-    """
-    operation_id, kind, payment_id, sequence, state, code, failed_at, origin, confirmed, *facts = (
-        row
-    )
-    return LetterEntry(
-        operation_id=UUID(bytes=operation_id),
-        kind=Kind(kind),
-        payment_id=UUID(bytes=payment_id),
-        sequence=sequence,
-        state=State(state),
-        code=Code(code),
-        failed_at=from_micros(failed_at),
-        origin=Origin(origin),
-        facts=read_facts(tuple(facts)),
-        confirmed=bool(confirmed),
     )

@@ -13,17 +13,16 @@ from typing import TypeVar
 from uuid import UUID
 
 from worker.adapters.encryption import Vault
-from worker.adapters.store_rows.answers import read_letter_entry
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
     read_attempt,
     read_audit,
 )
-from worker.adapters.store_rows.values import FACT_COLUMNS, time_or_none, to_micros
+from worker.adapters.store_rows.values import time_or_none, to_micros
 from worker.adapters.store_sqlite.view import find_answer, find_record
 from worker.ports import StoreUnavailableError
-from worker.records import Answer, AttemptEntry, AuditEntry, LetterEntry, Record, Standing
+from worker.records import Answer, AttemptEntry, AuditEntry, Record, Standing
 
 Result = TypeVar("Result")
 
@@ -41,18 +40,7 @@ _OVERDUE = (
     "SELECT operation_id FROM operations WHERE state = 'retry_wait' AND next_attempt_at < ?"
     " ORDER BY next_attempt_at, operation_id LIMIT ?"
 )
-_LETTERS = (
-    "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"  # noqa: S608
-    " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
-    f" answers.letter_confirmed, {', '.join(f'operations.{name}' for name in FACT_COLUMNS)}"
-    " FROM answers JOIN operations ON operations.operation_id = answers.operation_id"
-    " AND operations.event_id = answers.event_id"
-    " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
-    " AND (answers.letter_failed_at, answers.operation_id) > (?, ?)"
-    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT ?"
-)
 _UNREADABLE = "the ledger cannot be read"
-_BEFORE_ALL = (-(2**63), b"")
 _ATTEMPTS = (
     f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608
     " WHERE operation_id = ? ORDER BY position"
@@ -104,16 +92,6 @@ class Reader:
                 oldest_doubt=time_or_none(min((oldest for *_, oldest in rows), default=None)),
                 oldest_unpublished=time_or_none(unpublished),
             )
-
-        return await self._in_thread(read)
-
-    async def letters(
-        self, *, after: tuple[datetime, UUID] | None, limit: int
-    ) -> Sequence[LetterEntry]:
-        def read() -> Sequence[LetterEntry]:
-            start = _BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
-            rows = self._connection.execute(_LETTERS, (*start, limit)).fetchall()
-            return [read_letter_entry(row) for row in rows]
 
         return await self._in_thread(read)
 

@@ -13,13 +13,14 @@ from uuid import UUID
 from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.values import to_micros
-from worker.adapters.store_sqlite import inspection
+from worker.adapters.store_sqlite import inspection, letters
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.reader import Reader
 from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
 from worker.adapters.store_sqlite.schema import prepare
 from worker.adapters.store_sqlite.view import run_change, savepoint
 from worker.adapters.store_sqlite.writer import Writer
+from worker.letters import EVERY_LETTER, LetterFilter, LetterTally
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -190,10 +191,24 @@ class SqliteStore:
         return await self._reader.standing()
 
     async def letters(
-        self, *, after: tuple[datetime, UUID] | None, limit: int
+        self,
+        *,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+        wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
-        self._writer.check()
-        return await self._reader.letters(after=after, limit=limit)
+        return await self._inspect(
+            partial(letters.letters, after=after, limit=limit, wanted=wanted)
+        )
+
+    async def letter_tallies(
+        self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
+    ) -> Sequence[LetterTally]:
+        return await self._inspect(
+            partial(
+                letters.letter_tallies, now=now, first_seen_before=first_seen_before, wanted=wanted
+            )
+        )
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
         """The attempts of one operation in the order they ended."""

@@ -1,0 +1,63 @@
+"""The dead-letter index: a page of it, and all of it counted by case within the server."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from worker.adapters.store_postgres import statements as sql
+from worker.adapters.store_postgres.reader import BEFORE_ALL, Reader
+from worker.adapters.store_rows.letters import (
+    filter_values,
+    read_letter_entry,
+    read_letter_tally,
+)
+from worker.adapters.store_rows.values import FACT_COLUMNS, to_micros
+from worker.letters import LetterFilter, LetterTally
+from worker.records import LetterEntry
+
+# Put together from our own column names only; values are always bound.
+_WANTED = (
+    " FROM answers JOIN operations ON operations.operation_id = answers.operation_id"
+    " AND operations.event_id = answers.event_id"
+    " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
+    " AND ($1::text IS NULL OR answers.letter_code IN"
+    " (SELECT jsonb_array_elements_text($1::text::jsonb)))"
+    " AND ($2::text IS NULL OR operations.origin = $2)"
+    " AND ($3::text IS NULL OR operations.id_societe = $3)"
+    " AND ($4::text IS NULL OR operations.payment_target = $4)"
+    " AND ($5::bytea IS NULL OR operations.payment_id = $5)"
+    " AND answers.letter_failed_at >= $6 AND answers.letter_failed_at < $7"
+)
+_PAGE = (
+    "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"
+    " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
+    f" answers.letter_confirmed, {sql.columns(FACT_COLUMNS, 'operations')}"
+    f"{_WANTED} AND (answers.letter_failed_at, answers.operation_id) > ($8, $9)"
+    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT $10"
+)
+_TALLIES = (
+    "SELECT answers.letter_code, operations.kind, operations.state, operations.operation_class,"
+    " operations.link_published, operations.unknown_attempts > operations.cleared_attempts,"
+    " operations.first_seen < $9 OR coalesce(operations.not_after < $8, false),"
+    " coalesce(operations.id_commande, '0') <> '0', count(*), sum(answers.letter_confirmed),"
+    f" min(answers.letter_failed_at), max(answers.letter_failed_at){_WANTED}"
+    " GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"
+)
+
+
+async def letters(
+    reader: Reader, *, after: tuple[datetime, UUID] | None, limit: int, wanted: LetterFilter
+) -> Sequence[LetterEntry]:
+    """See ``ports.Store.letters``."""
+    start = BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
+    rows = await reader.rows(_PAGE, *filter_values(wanted), *start, limit)
+    return [read_letter_entry(row) for row in rows]
+
+
+async def letter_tallies(
+    reader: Reader, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
+) -> Sequence[LetterTally]:
+    """See ``ports.Store.letter_tallies``."""
+    times = to_micros(now), to_micros(first_seen_before)
+    rows = await reader.rows(_TALLIES, *filter_values(wanted), *times)
+    return [read_letter_tally(row) for row in rows]

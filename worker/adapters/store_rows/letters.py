@@ -1,0 +1,86 @@
+"""The dead-letter index as rows: one letter, letters of one case, and what is asked for."""
+
+import json
+from typing import NamedTuple
+from uuid import UUID
+
+from worker.adapters.store_rows.values import Row, from_micros, read_facts, to_micros
+from worker.codes import Code
+from worker.letters import LetterCase, LetterFilter, LetterTally
+from worker.model import OperationClass, Origin
+from worker.records import Kind, LetterEntry, State
+
+_FIRST, _LAST = -(2**63), 2**63 - 1
+
+
+class FilterValues(NamedTuple):
+    """A filter's values as they are bound; codes as a JSON array, times always there."""
+
+    codes: str | None
+    origin: str | None
+    company: str | None
+    target: str | None
+    payment_id: bytes | None
+    since: int
+    until: int
+
+
+def filter_values(wanted: LetterFilter) -> FilterValues:
+    """The values of a filter, in the order of the conditions."""
+    return FilterValues(
+        codes=None if wanted.codes is None else json.dumps(sorted(wanted.codes)),
+        origin=wanted.origin,
+        company=wanted.company,
+        target=None if wanted.target is None else wanted.target.value,
+        payment_id=None if wanted.payment_id is None else wanted.payment_id.bytes,
+        since=_FIRST if wanted.since is None else to_micros(wanted.since),
+        until=_LAST if wanted.until is None else to_micros(wanted.until),
+    )
+
+
+def read_letter_entry(row: Row) -> LetterEntry:
+    """A line of the dead-letter index.
+
+    Columns: operation, kind, payment, sequence, state, code, failed at, origin, confirmed, facts.
+    """
+    operation_id, kind, payment_id, sequence, state, code, failed_at, origin, confirmed, *facts = (
+        row
+    )
+    return LetterEntry(
+        operation_id=UUID(bytes=operation_id),
+        kind=Kind(kind),
+        payment_id=UUID(bytes=payment_id),
+        sequence=sequence,
+        state=State(state),
+        code=Code(code),
+        failed_at=from_micros(failed_at),
+        origin=Origin(origin),
+        facts=read_facts(tuple(facts)),
+        confirmed=bool(confirmed),
+    )
+
+
+def read_letter_tally(row: Row) -> LetterTally:
+    """Letters of one case.
+
+    Columns: code, kind, state, operation class, link published, may be applied, is expired,
+    names an order, count, confirmed, first, last.
+    """
+    code, kind, state, operation_class, *flags, count, confirmed, first, last = row
+    link_published, may_be_applied, is_expired, names_order = (bool(flag) for flag in flags)
+    return LetterTally(
+        case=LetterCase(
+            code=Code(code),
+            kind=Kind(kind),
+            state=State(state),
+            operation_class=None if operation_class is None else OperationClass(operation_class),
+            link_published=link_published,
+            may_be_applied=may_be_applied,
+            is_expired=is_expired,
+            names_order=names_order,
+        ),
+        count=int(count),
+        confirmed=int(confirmed),
+        first=from_micros(first),
+        last=from_micros(last),
+    )

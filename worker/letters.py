@@ -1,0 +1,95 @@
+"""What is asked of the dead-letter index as a whole: which letters are meant, and in what sums."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum, unique
+from uuid import UUID
+
+from worker.codes import Category, Code
+from worker.model import OperationClass, Origin, PaymentTarget
+from worker.records import Kind, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFilter:
+    """Which letters are meant: all that is given must hold, ``None`` restricts nothing.
+
+    ``since`` and ``until`` are of the failure, from the first moment on and before the last;
+    ``payment_id`` finds the letters of its cancellations too.
+    """
+
+    codes: frozenset[Code] | None = None
+    origin: Origin | None = None
+    company: str | None = None
+    target: PaymentTarget | None = None
+    payment_id: UUID | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERY_LETTER = LetterFilter()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterCase:
+    """All of a letter that decides whether a replay can help.
+
+    ``may_be_applied``: an attempt ended unknown and nobody has cleared it since; ``is_expired``:
+    no new attempt may start any more.
+    """
+
+    code: Code
+    kind: Kind
+    state: State
+    operation_class: OperationClass | None
+    link_published: bool
+    may_be_applied: bool
+    is_expired: bool
+    names_order: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterTally:
+    """Letters of one case: how many, how many of them the broker has confirmed, and when."""
+
+    case: LetterCase
+    count: int
+    confirmed: int
+    first: datetime
+    last: datetime
+
+
+@unique
+class Advice(StrEnum):
+    """What has to happen before letters of a code are replayed (operations 1.4)."""
+
+    AFTER_OUTAGE = "after_outage"
+    AFTER_FIX = "after_fix"
+    NEEDS_EDIT = "needs_edit"
+    LOOK_UP = "look_up"
+    NEVER = "never"
+
+
+@unique
+class Verdict(StrEnum):
+    """Whether a replay can help one letter (operations 1.4)."""
+
+    SAFE = "safe"
+    NEEDS_EDIT = "needs_edit"
+    HOPELESS = "hopeless"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterGroup:
+    """The letters of one code: how many of each verdict, ``confirmed`` of them in the queue."""
+
+    code: Code
+    category: Category
+    advice: Advice
+    count: int
+    confirmed: int
+    first: datetime
+    last: datetime
+    verdicts: Mapping[Verdict, int]
