@@ -189,6 +189,11 @@ def category_of(code: Code) -> Category:
     return category
 
 
+def codes_of(category: Category) -> frozenset[Code]:
+    """The codes of a category."""
+    return frozenset(code for code, meaning in MEANINGS.items() if meaning.category is category)
+
+
 def is_retryable(code: Code) -> bool:
     """Whether the payment may be asked for again under a new key: nothing was applied."""
     return MEANINGS[code].category is Category.TRANSIENT

@@ -9,6 +9,8 @@ import pytest
 from tests.servers import refused_port
 from tests.settings_sample import SAMPLE, SECRETS, write_secrets, write_settings
 from worker import __main__ as program
+from worker.cli.letter_filter import wanted_codes
+from worker.codes import Category, Code
 
 Captured = pytest.CaptureFixture[str]
 SOME_ID = "5b1f0c1e-0000-4000-8000-000000000001"
@@ -38,6 +40,12 @@ def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> 
         ("payments", "report", "2026-11-21", "--since", "2026-11-21T00:00:00Z"),
         ("payments", "report", "--until", "2026-11-21T00:00:00Z"),
         ("payments", "report", "--no-broker", "--walk"),
+        ("dead-letters", "list", "--since", "yesterday"),
+        ("dead-letters", "list", "--since", "1h", "--until", "2h"),
+        ("dead-letters", "list", "--since", f"{10**9}d"),
+        ("dead-letters", "list", "--code", "bad_luck"),
+        ("dead-letters", "list", "--target", "BANK"),
+        ("dead-letters", "list", "--after", "the-last-one"),
         ("results", "resend"),
         ("results", "resend", "--unclaimed", "--payment", SOME_ID),
         ("ledger", "restored", "--at", "yesterday", "--yes"),
@@ -72,6 +80,33 @@ def test_an_empty_ledger_has_sound_books_and_says_what_it_did_not_look_at(
     people = capsys.readouterr()
     assert "No exceptions" in people.err
     assert "Not looked at: the broker" in people.err
+
+
+def test_an_empty_index_has_no_groups_and_needs_no_broker(
+    sound: list[str], capsys: Captured
+) -> None:
+    assert program.run([*sound, "dead-letters", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert program.run([*sound, "dead-letters", "-o", "human"]) == 0
+    assert "No dead letters" in capsys.readouterr().err
+
+
+def test_the_shape_of_the_data_may_stand_before_the_word_of_the_command(
+    sound: list[str], capsys: Captured
+) -> None:
+    assert program.run([*sound, "dead-letters", "--json", "list"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_codes_and_categories_are_met_together() -> None:
+    assert wanted_codes(None, []) is None
+    lost = frozenset({Code.LINK_LOST})
+    assert wanted_codes([Code.LINK_LOST], None) == lost
+    assert wanted_codes([], [Category.TRANSIENT]) == frozenset(
+        {Code.PROVIDER_UNAVAILABLE, Code.PROVIDER_RATE_LIMITED, Code.REQUEST_EXPIRED}
+    )
+    assert wanted_codes([Code.LINK_LOST, Code.INTERNAL_ERROR], [Category.IN_DOUBT]) == lost
+    assert wanted_codes([Code.LINK_LOST], [Category.TRANSIENT]) == frozenset()
 
 
 def test_an_answer_of_nobody_is_not_sent_again(sound: list[str], capsys: Captured) -> None:

@@ -1,8 +1,6 @@
 """``payment-worker dead-letters``: what needs a person, and putting it back to work."""
 
-from collections.abc import Sequence
-from datetime import datetime
-from typing import Annotated, TypeVar, assert_never
+from typing import Annotated, assert_never
 from uuid import UUID
 
 import typer
@@ -10,38 +8,29 @@ import typer
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import ExitCode
-from worker.cli.money import euros
+from worker.cli.letter_groups import show_groups
+from worker.cli.letters_listed import list_letters
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
-from worker.cli.output import Format
 from worker.codes import MEANINGS
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.ledger import Ledger
-from worker.records import LetterEntry, Record, State
+from worker.records import Record, State
 
-Result = TypeVar("Result")
-
-_COLUMNS = (
-    "payment_id",
-    "kind",
-    "state",
-    "code",
-    "failed_at",
-    "origin",
-    "company",
-    "order",
-    "amount_cents",
-    "sequence",
-    "in_queue",
-)
-_PAGE = 500
 _POLL_SECONDS = 0.5
 
 
 def register(app: typer.Typer) -> None:
     """Add the ``dead-letters`` commands."""
-    group = typer.Typer(help="List and replay dead letters.", no_args_is_help=True)
-    group.command("list", epilog="Example: payment-worker dead-letters list --limit 20")(_list)
+    group = typer.Typer(
+        help="Group, list and replay dead letters.",
+        epilog="Example: payment-worker dead-letters --json",
+        invoke_without_command=True,
+    )
+    group.callback()(_groups)
+    group.command(
+        "list", epilog="Example: payment-worker dead-letters list --code provider_unavailable"
+    )(list_letters)
     group.command(
         "replay",
         epilog="Example: payment-worker dead-letters replay 5b1f0c1e-... --reason 'outage over'",
@@ -49,27 +38,21 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="dead-letters")
 
 
-def _list(
+def _groups(
     typer_context: typer.Context,
-    limit: Annotated[int, typer.Option(help="At most so many, oldest first.", min=1)] = 100,
-    fail_if_empty: Annotated[
-        bool, typer.Option("--fail-if-empty", help="Exit 5 when there is none.")
-    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
     output_format: FormatOption = None,
 ) -> ExitCode:
-    """List failed and doubtful operations, oldest first, from the ledger: no queue is touched."""
+    """Group the dead letters by code: how many, since when, and can a replay help.
+
+    Read from the ledger alone: no queue is touched.
+    """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    letters = run_with_ledger(_listed(context, limit))
-    if context.output.format is Format.HUMAN:
-        for letter in letters:
-            context.output.record(_row(letter), _lines(letter))
+    if typer_context.invoked_subcommand is None:
+        show_groups(context)
     else:
-        context.output.table(_COLUMNS, [_row(letter) for letter in letters])
-    if not letters:
-        context.output.say("No dead letters.")
-        return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
+        typer_context.obj = context.options  # given before the command's name, they count for it
     return ExitCode.OK
 
 
@@ -93,19 +76,6 @@ def _replay(
         _replayed(context, payment_id, reason or "no reason given", wait)
     )
     return _tell(context, payment_id, report, record)
-
-
-async def _listed(context: CommandContext, limit: int) -> Sequence[LetterEntry]:
-    async with opened_ledger(context) as ledger:
-        letters: list[LetterEntry] = []
-        after: tuple[datetime, UUID] | None = None
-        while len(letters) < limit:
-            page = await ledger.letters(after=after, limit=min(_PAGE, limit - len(letters)))
-            if not page:
-                break
-            letters.extend(page)
-            after = page[-1].failed_at, page[-1].operation_id
-        return letters
 
 
 async def _replayed(
@@ -198,35 +168,3 @@ def _described(record: Record) -> str:
     if record.code is None:
         return record.state.value
     return f"{record.state.value}, {record.code}: {MEANINGS[record.code].en}"
-
-
-def _lines(letter: LetterEntry) -> str:
-    """Two lines for people: the id whole, so that it can be copied, and what it is about."""
-    facts = letter.facts
-    about = [f"{letter.failed_at:%Y-%m-%d %H:%MZ}", letter.kind, f"origin {letter.origin}"]
-    if facts.id_societe is not None:
-        about.append(f"company {facts.id_societe}")
-    if facts.id_commande is not None:
-        about.append(f"order {facts.id_commande}")
-    if facts.amount is not None:
-        about.append(euros(facts.amount))
-    if not letter.confirmed:
-        about.append("not in the queue")
-    head = f"{letter.operation_id}  {letter.state:<9} {letter.code}"
-    return f"{head}\n    {', '.join(about)}"
-
-
-def _row(letter: LetterEntry) -> dict[str, object]:
-    return {
-        "payment_id": letter.operation_id,
-        "kind": letter.kind,
-        "state": letter.state,
-        "code": letter.code,
-        "failed_at": letter.failed_at,
-        "origin": letter.origin,
-        "company": letter.facts.id_societe,
-        "order": letter.facts.id_commande,
-        "amount_cents": letter.facts.amount,
-        "sequence": letter.sequence,
-        "in_queue": letter.confirmed,
-    }

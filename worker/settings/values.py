@@ -89,12 +89,18 @@ def _page_url(text: str) -> str:
 def _duration(value: object) -> object:
     if not isinstance(value, str):
         return value
-    match = _DURATION.fullmatch(value.strip())
-    if match is None:
+    duration = read_duration(value)
+    if duration is None:
         raise PydanticCustomError(
             "duration", 'Give a duration as a number with its unit: "30s", "15m", "24h", "90d".'
         )
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    return duration
+
+
+def read_duration(text: str) -> timedelta | None:
+    """Read a number with its unit, e.g. ``15m``; ``None`` for anything else."""
+    match = _DURATION.fullmatch(text.strip())
+    return None if match is None else timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def _not_bool(value: object) -> object:
