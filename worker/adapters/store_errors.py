@@ -120,7 +120,7 @@ class LedgerUnsafeError(LedgerError):
 
     def __init__(self, place: Place, what: str) -> None:
         super().__init__(
-            f"the ledger {place} would not survive a power cut: {what}",
+            f"the ledger {place} would not keep what is written to it: {what}",
             place=place,
             fix=_fix(
                 place,

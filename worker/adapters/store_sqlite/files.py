@@ -13,20 +13,23 @@ from worker.adapters.store_errors import (
     LedgerOwnerError,
     LedgerReadOnlyError,
     LedgerUnrecognisedError,
+    LedgerUnsafeError,
     LedgerUnusableError,
     SqliteTooOldError,
 )
+from worker.adapters.store_sqlite.mounts import MOUNTS, networked
 
 PRIVATE = 0o600
 _SIDE_FILES = ("", "-wal", "-shm")
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables; RETURNING came with 3.35
 
 
-def check_files(path: Path) -> None:
+def check_files(path: Path, *, mounts: Path = MOUNTS) -> None:
     """Refuse a file we must not use and make a usable one private.
 
-    Raises ``LedgerError``. Permissions are tightened rather than refused, because a volume
-    mounted for a group (Kubernetes ``fsGroup``) opens them again at each start.
+    ``mounts`` is the kernel's table of what is mounted where. Raises ``LedgerError``.
+    Permissions are tightened rather than refused, because a volume mounted for a group
+    (Kubernetes ``fsGroup``) opens them again at each start.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
         needed = ".".join(map(str, _OLDEST_SQLITE))
@@ -44,6 +47,8 @@ def check_files(path: Path) -> None:
     for place in (path, path.parent):
         if not os.access(place, os.W_OK, effective_ids=True):
             raise LedgerReadOnlyError(place)
+    if kind := networked(path.parent, mounts):
+        raise LedgerUnsafeError(path, f"it lies on a network file system ({kind})")
     _make_private(path)
 
 
