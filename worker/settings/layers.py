@@ -87,7 +87,7 @@ def _add_secret_file(layer: Layer, file: FilePath, path: Path, *, is_mount: bool
     text = _read(layer, file, dotted(path))
     if text is None:
         return
-    if _may_everybody_read(file):
+    if may_everybody_read(file):
         if is_mount:
             sentence = "Everybody may read the secret file: mount it with mode 0400."
             layer.warnings.append(SettingsFault(dotted(path), str(file), sentence, "SEC001"))
@@ -118,7 +118,7 @@ def from_toml(config: FilePath | None, variables: Mapping[str, str], catalogue: 
     holds_secret = any(
         entry.is_secret for path in layer.values if (entry := catalogue.entry(path)) is not None
     )
-    if holds_secret and _may_everybody_read(named):
+    if holds_secret and may_everybody_read(named):
         sentence = "Everybody may read this file, and it holds a secret: chmod 0640 or stricter."
         layer.faults.append(SettingsFault("config", str(named), sentence, "SEC001"))
     return layer
@@ -152,7 +152,7 @@ def _read(layer: Layer, file: FilePath, name: str) -> str | None:
     return None
 
 
-def _may_everybody_read(file: FilePath) -> bool:
+def may_everybody_read(file: FilePath) -> bool:
     try:
         return bool(file.stat().st_mode & stat.S_IROTH)
     except OSError:

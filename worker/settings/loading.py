@@ -15,6 +15,7 @@ from worker.rules import BrokerAddress
 from worker.settings.catalogue import Catalogue, Path, dotted
 from worker.settings.checks import findings_of
 from worker.settings.faults import Finding, SettingsError, SettingsFault, path_of, sentence_of
+from worker.settings.key_files import key_file_findings
 from worker.settings.layers import variable_of
 from worker.settings.login import FreshLogin
 from worker.settings.root import Role, Settings
@@ -120,7 +121,9 @@ def assess(read: Callable[[], Sources], today: date) -> Loaded:
     findings = [
         finding
         for finding in (
-            findings_of(settings, today) if settings and not sources.is_file_lost else ()
+            (*findings_of(settings, today), *key_file_findings(settings))
+            if settings and not sources.is_file_lost
+            else ()
         )
         if not _rests_on(finding, unsound)
     ]
