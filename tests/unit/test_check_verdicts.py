@@ -3,17 +3,18 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 
 from tests.fakes_clock import START, FakeClock
 from tests.settings_sample import SAMPLE, load_sample
+from worker.adapters.remote_time import RemoteTime, compare
 from worker.adapters.topology import Finding
 from worker.adapters.topology import Verdict as Seen
 from worker.checks import CHECKS, Deployment, Row, Verdict, choose, examine
 from worker.checks.broker import (
-    depth_remark,
     existence_remarks,
     heartbeat_remark,
     likeness_remarks,
@@ -22,17 +23,22 @@ from worker.checks.broker import (
 )
 from worker.checks.broker_view import Fate
 from worker.checks.certificates import expiry
+from worker.checks.clocks import clock_remark, provider_remark
+from worker.checks.letters import depth_remark, doubt_remark
 from worker.checks.probes import is_public
-from worker.checks.providers import endpoint_remark
+from worker.checks.providers import credentials_remark, endpoint_remark
 from worker.checks.publishing import publish_remark, return_remarks
 from worker.checks.queues import limit_remarks
 from worker.checks.reach import Reached
 from worker.checks.schemas import file_remarks
 from worker.checks.system import offset_text, python_remark, space_remark
 from worker.checks.verdicts import Blame, Remark
+from worker.checks.versions import version_remarks
 from worker.contract.schemas import documents
+from worker.contract.times import time_text
 from worker.messages import Publication
-from worker.model import Environment, Fault
+from worker.model import Environment, Fault, ProviderKind
+from worker.records import Standing
 from worker.topology import Topology
 
 OURS = Topology(environment=Environment.STAGING)
@@ -58,14 +64,17 @@ def marks(ours: Seen, foreign: Seen) -> list[Finding]:
         (Seen.MISSING, Seen.OK, [(Verdict.FAIL, MARK)]),
         (Seen.OK, Seen.MISMATCH, [(Verdict.FAIL, FOREIGN)]),
         (Seen.MISSING, Seen.MISMATCH, [(Verdict.FAIL, MARK), (Verdict.FAIL, FOREIGN)]),
-        (Seen.SKIP, Seen.OK, [(Verdict.SKIP, MARK)]),
-        (Seen.OK, Seen.SKIP, [(Verdict.SKIP, FOREIGN)]),
+        (Seen.SKIP, Seen.OK, [(Verdict.FAIL, MARK)]),
+        (Seen.OK, Seen.SKIP, [(Verdict.FAIL, FOREIGN)]),
     ],
 )
 def test_the_broker_must_carry_our_mark_and_no_other(
     ours: Seen, foreign: Seen, expected: list[tuple[Verdict, str]]
 ) -> None:
-    """For the other environment's mark the topology says ``OK`` where it is absent."""
+    """For the other environment's mark the topology says ``OK`` where it is absent.
+
+    A mark that cannot be seen bars a start, so it fails here too.
+    """
     assert verdicts(mark_remarks(marks(ours, foreign), OURS)) == expected
 
 
@@ -162,6 +171,104 @@ def test_any_dead_letter_warns() -> None:
     )
 
 
+def test_the_oldest_dead_letter_is_told_where_the_ledger_knows_it() -> None:
+    cause = depth_remark("q", 2, START).cause
+    assert cause == f"2 waiting for a person, the oldest since {time_text(START)}"
+    assert depth_remark("q", 0, START).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("doubts", "hours", "verdict"),
+    [
+        ({}, None, Verdict.OK),
+        ({"safedebit": 0}, None, Verdict.OK),
+        ({"safedebit": 2, "combo": 1}, 24, Verdict.OK),
+        ({"safedebit": 2, "combo": 1}, 25, Verdict.WARN),
+    ],
+)
+def test_a_payment_in_doubt_for_more_than_a_day_warns(
+    doubts: dict[str, int], hours: int | None, verdict: Verdict
+) -> None:
+    oldest = None if hours is None else START - timedelta(hours=hours)
+    standing = Standing(doubts=doubts, oldest_doubt=oldest, oldest_unpublished=None)
+    remark = doubt_remark(standing, START)
+    assert remark.verdict is verdict
+    assert ("3, the oldest since" in remark.cause) is (hours is not None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "margin", "verdict"),
+    [
+        (0, 0, Verdict.OK),
+        (2, 0, Verdict.OK),
+        (-2, 0, Verdict.OK),
+        (2.1, 0, Verdict.WARN),
+        (-3, 0, Verdict.WARN),
+        (20, 0, Verdict.WARN),
+        (-20.1, 0, Verdict.FAIL),
+        (31, 0, Verdict.FAIL),
+        (3, 1, Verdict.OK),
+        (21, 1, Verdict.WARN),
+        (1, 9, Verdict.OK),
+    ],
+)
+def test_a_clock_is_judged_by_what_is_sure(seconds: float, margin: float, verdict: Verdict) -> None:
+    """A slow answer makes the other clock uncertain, which is nobody's fault."""
+    remark = clock_remark(timedelta(seconds=seconds), "there", margin=timedelta(seconds=margin))
+    assert remark.verdict is verdict
+    if verdict is not Verdict.OK:
+        assert f"{abs(seconds):.0f} s {'ahead of' if seconds > 0 else 'behind'}" in remark.cause
+
+
+def test_a_provider_that_tells_no_time_is_no_ok() -> None:
+    assert provider_remark("there", None).verdict is Verdict.SKIP
+    far = RemoteTime(ahead=timedelta(seconds=60), margin=timedelta(seconds=1))
+    assert provider_remark("there", far).verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("offset", "travel", "ahead", "margin"), [(0, 0, 0.5, 0.5), (40, 2, 39.5, 1.5)]
+)
+def test_a_date_is_compared_with_the_middle_of_its_journey(
+    offset: int, travel: int, ahead: float, margin: float
+) -> None:
+    """It tells whole seconds, so half of one is added, and is the least margin."""
+    told = START.replace(microsecond=0)
+    header = format_datetime(told + timedelta(seconds=offset), usegmt=True)
+    found = compare(header, asked=told, answered=told + timedelta(seconds=travel))
+    assert found == RemoteTime(ahead=timedelta(seconds=ahead), margin=timedelta(seconds=margin))
+
+
+@pytest.mark.parametrize("header", ["", "yesterday", "Sat, 99 Nov 2026 10:00:00 GMT"])
+def test_a_header_that_is_no_date_tells_nothing(header: str) -> None:
+    assert compare(header, asked=START, answered=START) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "verdicts"),
+    [
+        ("3.9.29", [Verdict.WARN]),
+        ("3.10.0", [Verdict.OK]),
+        ("3.10.8", [Verdict.OK]),
+        ("3.13.7", [Verdict.OK]),
+        ("4.1.4", [Verdict.OK]),
+        ("4.2.5", [Verdict.WARN]),
+        ("4.2.6", [Verdict.WARN, Verdict.WARN]),
+        ("4.2.7", [Verdict.OK]),
+        ("4.3.0", [Verdict.WARN, Verdict.WARN]),
+        ("4.3.1", [Verdict.WARN, Verdict.WARN]),
+        ("4.3.5", [Verdict.WARN]),
+        ("4.4.0-rc.1", [Verdict.WARN]),
+        ("", [Verdict.SKIP]),
+        ("unknown", [Verdict.SKIP]),
+    ],
+)
+def test_what_follows_from_a_brokers_version_is_told(version: str, verdicts: list[Verdict]) -> None:
+    remarks = version_remarks(version)
+    assert [each.verdict for each in remarks] == verdicts
+    assert all(each.fix for each in remarks if each.verdict is Verdict.WARN)
+
+
 @pytest.mark.parametrize(
     ("days", "verdict"),
     [
@@ -187,6 +294,11 @@ def test_an_endpoint_that_does_not_answer_warns_only() -> None:
     secured = Reached(place="x:443", expires=START)
     assert endpoint_remark("a", secured).cause == "x:443 answers, TLS verified"
     assert endpoint_remark("a", Reached(place="x:80")).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("kind", ProviderKind)
+def test_credentials_that_nobody_asked_about_are_no_ok(kind: ProviderKind) -> None:
+    assert credentials_remark("there", kind).verdict is Verdict.SKIP
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """The doctor against a real broker, real ports and real certificates."""
 
 import asyncio
+import contextlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from datetime import timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from tests.amqp import Line, declared
 from tests.broker import Broker, free_port
 from tests.certificates import make_certificate
 from tests.proxy import proxy_to
-from tests.servers import Connection, RawServer, refused_port, silent_port
+from tests.servers import Behaviour, Connection, RawServer, refused_port, silent_port
 from tests.settings_sample import KEY, NOWHERE, TODAY, write_settings
 from worker import __main__ as program
 from worker.adapters.clock import SystemClock
@@ -136,7 +139,7 @@ async def deployed(broker: Broker, directory: Path) -> AsyncIterator[tuple[Place
     initialise(directory / "ledger.sqlite3")
     async with (
         declared(broker, "dcp") as (topology, line),
-        RawServer(lambda connection: connection.gone()) as provider,
+        RawServer(_tell_time) as provider,
     ):
         yield (
             Place(
@@ -148,7 +151,26 @@ async def deployed(broker: Broker, directory: Path) -> AsyncIterator[tuple[Place
             ),
             line,
         )
-        assert provider.received == [], "the doctor never makes a business call"
+        for asked in provider.received:
+            assert (asked.method, asked.target) == ("HEAD", "/"), "never a business call"
+            assert asked.header("authorization") is None
+
+
+def _telling(ahead: timedelta) -> Behaviour:
+    """A provider whose clock is so far before ours; it answers whatever is asked."""
+
+    async def tell(connection: Connection) -> None:
+        with contextlib.suppress(ConnectionResetError):  # who only looks asks nothing
+            await connection.request()
+            date = format_datetime(SystemClock().now() + ahead, usegmt=True)
+            head = f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n"
+            await connection.write(head.encode())
+        connection.finish()
+
+    return tell
+
+
+_tell_time = _telling(timedelta())
 
 
 async def _say_nothing(connection: Connection) -> None:
@@ -184,12 +206,56 @@ async def test_a_healthy_deployment_has_nothing_wrong_and_nothing_is_left_behind
     assert KEY not in repr(rows)
 
 
-async def test_the_start_profile_asks_for_existence_only(broker: Broker, tmp_path: Path) -> None:
+async def test_the_start_profile_looks_and_publishes_nothing(
+    broker: Broker, tmp_path: Path
+) -> None:
     async with deployed(broker, tmp_path) as (place, _):
         rows = await place.rows(at_start=True)
     assert {row.verdict for row in rows} == {Verdict.OK}
-    assert verdicts(rows, "AMQP002") == [Verdict.OK]
+    assert verdicts(rows, "AMQP002") == [Verdict.OK, Verdict.OK]
     assert "AMQP008" not in {row.check for row in rows}
+
+
+async def test_a_classic_queue_fails_a_start_where_it_can_be_seen(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """It keeps one copy of every request, on one node."""
+    async with deployed(broker, tmp_path) as (place, line):
+        queue = place.topology.work_queue
+        await line.channel.queue_delete(queue)
+        await line.channel.declare_queue(queue, durable=True)
+        rows = await place.rows("AMQP002", at_start=True)
+    assert failed(rows) == [("AMQP002", f"queue {queue}")]
+    assert "x-queue-type" in next(row.cause for row in rows if row.verdict is Verdict.FAIL)
+
+
+async def test_the_brokers_version_is_the_one_it_tells(broker: Broker, tmp_path: Path) -> None:
+    async with deployed(broker, tmp_path) as (place, _):
+        (row,) = await place.rows("AMQP009")
+    told = (await broker.control("version")).strip()
+    assert row.cause.startswith(f"{told}")
+    assert row.verdict is Verdict.OK
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"), [(0, Verdict.OK), (-12, Verdict.WARN), (300, Verdict.FAIL)]
+)
+async def test_a_providers_clock_is_compared_with_ours(
+    broker: Broker, tmp_path: Path, seconds: int, verdict: Verdict
+) -> None:
+    """A signed request is refused at 30 s, and the refusal does not say why."""
+    async with (
+        deployed(broker, tmp_path) as (place, _),
+        RawServer(_telling(timedelta(seconds=seconds))) as other,
+    ):
+        place.base_url = other.url("/ssp")
+        (row,) = await place.rows("SYS002")
+        with refused_port() as port:
+            place.base_url = f"http://127.0.0.1:{port}"
+            (silent,) = await place.rows("SYS002")
+    assert (row.verdict, row.about) == (verdict, "accounts.safedebit.test")
+    assert silent.verdict is Verdict.SKIP
+    assert [(asked.method, asked.target) for asked in other.received] == [("HEAD", "/")]
 
 
 async def test_a_wrong_password_is_unreachable_and_what_asks_the_broker_is_skipped(
@@ -353,7 +419,7 @@ async def test_a_dead_provider_warns_and_costs_only_its_own_time(
     async with deployed(broker, tmp_path) as (place, _):
         with refused_port() as port:
             place.base_url = f"http://127.0.0.1:{port}"
-            rows = await place.rows("PRV", "LED", "SEC003")
+            rows = await place.rows("PRV001", "LED", "SEC003")
     (row,) = (each for each in rows if each.check == "PRV001")
     assert (row.verdict, row.about) == (Verdict.WARN, "accounts.safedebit.test")
     assert "the connection is refused" in row.cause
@@ -368,9 +434,9 @@ async def test_a_certificate_is_verified_as_for_a_payment(broker: Broker, tmp_pa
         proxy_to(broker.port, tls=certificate.server_context()) as proxy,
     ):
         place.base_url = f"https://127.0.0.1:{proxy.port}"
-        (doubted,) = await place.rows("PRV")
+        (doubted,) = await place.rows("PRV001")
         place.trusted = certificate.certificate
-        (trusted,) = await place.rows("PRV")
+        (trusted,) = await place.rows("PRV001")
         (expiry,) = await place.rows("SEC003")
     assert doubted.verdict is Verdict.WARN
     assert "its certificate is not accepted: self-signed certificate" in doubted.cause

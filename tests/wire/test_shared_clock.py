@@ -22,6 +22,9 @@ from worker.adapters.clock import SharedClock, SystemClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import PostgresStore, initialise
 from worker.app.ledger_start import LedgerStart
+from worker.checks import Verdict
+from worker.checks.clocks import clock_remark
+from worker.checks.ledger_view import LedgerView
 from worker.cli import context
 from worker.ports import Clock
 from worker.records import Change, Needs, Tombstone
@@ -155,3 +158,20 @@ async def test_a_worker_whose_clock_differs_says_so(
     (line,) = capture.entries
     assert line["event.action"] == "clock.differs"
     assert line["labels.seconds"] == round(ahead.total_seconds(), 1)
+
+
+async def test_the_doctor_compares_this_machine_with_the_ledgers_server(
+    postgres: PostgresServer, tmp_path: Path
+) -> None:
+    with postgres.database() as database:
+        await initialise(database)
+        settings = load_sample(tmp_path, variables=_variables(database)).settings
+        agreeing = await LedgerView(settings, clock=SystemClock()).ahead()
+        differing = await LedgerView(settings, clock=FakeClock()).ahead()
+    gone = LedgerView(settings, clock=SystemClock())
+    assert agreeing is not None
+    assert clock_remark(agreeing, "there").verdict is Verdict.OK
+    assert differing is not None
+    assert clock_remark(differing, "there").verdict is Verdict.FAIL
+    assert await gone.ahead() is None
+    assert await gone.waiting() is None

@@ -155,6 +155,14 @@ async def open_channel(connection: AbstractConnection) -> AbstractChannel:
         raise BrokerTroubleError(TroubleKind.LOST, "the connection ended") from error
 
 
+def server_version(connection: AbstractConnection) -> str:
+    """The version the broker told when it greeted us; empty where it told none."""
+    if connection.transport is None:
+        return ""
+    version = connection.transport.connection.server_properties.get("version", "")
+    return version.decode(errors="replace") if isinstance(version, bytes) else str(version)
+
+
 def is_own_cancellation() -> bool:
     """Whether a ``CancelledError`` is ours.
 

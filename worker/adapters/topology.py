@@ -18,6 +18,7 @@ from worker.topology import Binding, ExchangeDeclaration, QueueDeclaration, Topo
 from worker.topology.declarations import Settings
 
 _NOT_VISIBLE = "not visible over AMQP"
+_TYPE = "x-queue-type"
 
 
 @unique
@@ -157,7 +158,7 @@ async def _absence(connection: AbstractConnection, name: str) -> Finding:
 
 async def _likeness(connection: AbstractConnection, found: Finding, calls: list[_Call]) -> Finding:
     """Declare an existing object again in each permitted way until one is accepted."""
-    reason = ""
+    reasons: list[str] = []
     for call in calls:
         try:
             async with _throw_away(connection) as channel:
@@ -166,10 +167,12 @@ async def _likeness(connection: AbstractConnection, found: Finding, calls: list[
             why = f"exists; its arguments are {_NOT_VISIBLE} without the right to configure"
             return Finding(found.kind, found.name, Verdict.SKIP, why)
         except aiormq.exceptions.ChannelPreconditionFailed as error:
-            reason = reason or broker_text(error)
+            reasons.append(broker_text(error))
         else:
             return found
-    return Finding(found.kind, found.name, Verdict.MISMATCH, reason)
+    # The broker names one difference only. Of a classic queue the type is what matters.
+    told = next((each for each in reasons if _TYPE in each), reasons[0])
+    return Finding(found.kind, found.name, Verdict.MISMATCH, told)
 
 
 async def _insist(connection: AbstractConnection, name: str, call: _Call) -> None:

@@ -1,4 +1,4 @@
-"""AMQP001, 002, 010 and DLQ001: the broker lets us in, is ours, and has every object."""
+"""AMQP001, 002 and 010: the broker lets us in, is ours, and has every object."""
 
 from collections.abc import Iterable, Sequence
 from typing import assert_never
@@ -30,6 +30,10 @@ _LEAST_HEARTBEAT, _MOST_HEARTBEAT = 10, 15
 _SECONDS = 30.0  # one question for every object, each on a channel of its own
 _OBJECTS = frozenset({"exchange", "queue"})
 _SHOWN = 3
+_LET_SEE = (
+    "Let the worker's user read the mark (on RabbitMQ 4.2.6 and 4.3.0: configure it), as in"
+    " deploy/rabbitmq/definitions.json."
+)
 
 
 def heartbeat_remark(seconds: int) -> Remark | None:
@@ -103,7 +107,8 @@ def mark_remarks(findings: Iterable[Finding], topology: Topology) -> list[Remark
             case Seen.MISMATCH:
                 found.append(fail("the broker carries the other environment's mark", about=name))
             case Seen.SKIP:
-                found.append(skip(f"{NOT_VISIBLE} without more rights", about=name))
+                # As the start does: nobody can tell whose broker this is.
+                found.append(fail(f"the mark is {NOT_VISIBLE}", about=name, fix=_LET_SEE))
             case Seen.OK:
                 continue
             case other:
@@ -117,13 +122,6 @@ def listed(names: Sequence[str]) -> str:
     return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
 
 
-def depth_remark(queue: str, depth: int) -> Remark:
-    """What a number of messages in a queue for people means."""
-    if depth:
-        return warn(f"{depth} waiting for a person", about=queue)
-    return ok("empty", about=queue)
-
-
 async def _look_at_login(deployment: Deployment) -> Sequence[Remark]:
     broker = deployment.broker
     found = [login_remark(address, bar) for address, bar in await broker.log_in()]
@@ -134,34 +132,15 @@ async def _look_at_login(deployment: Deployment) -> Sequence[Remark]:
 async def _look_at_objects(deployment: Deployment) -> Sequence[Remark]:
     broker = deployment.broker
     found = existence_remarks(await broker.existing(), broker.topology)
-    if not deployment.at_start:
-        # What does not exist was told above.
-        alike = [each for each in await broker.alike() if each.verdict is not Seen.MISSING]
-        found.extend(likeness_remarks(alike, broker.topology))
-    return found
+    # What does not exist was told above. A start is refused over what differs, a classic queue
+    # say, as far as it is seen.
+    alike = [each for each in await broker.alike() if each.verdict is not Seen.MISSING]
+    return [*found, *likeness_remarks(alike, broker.topology)]
 
 
 async def _look_at_mark(deployment: Deployment) -> Sequence[Remark]:
     broker = deployment.broker
     return mark_remarks(await broker.existing(), broker.topology)
-
-
-async def _look_at_letters(deployment: Deployment) -> Sequence[Remark]:
-    broker = deployment.broker
-    topology = broker.topology
-    missing = {each.name for each in await broker.existing() if each.verdict is Seen.MISSING}
-    found: list[Remark] = []
-    for queue in (
-        topology.dead_letter_queue,
-        topology.unrouted_queue,
-        topology.unclaimed_queue,
-        topology.parking_queue,
-    ):
-        if queue in missing:
-            found.append(skip("the queue does not exist", about=queue))
-        else:
-            found.append(depth_remark(queue, await broker.depth(queue)))
-    return found
 
 
 def _objects(findings: Iterable[Finding], topology: Topology) -> list[Finding]:
@@ -202,17 +181,5 @@ CHECKS = (
         needs=CONNECTED,
         at_start=True,
         seconds=_SECONDS,
-    ),
-)
-
-LETTER_CHECKS = (
-    Check(
-        id="DLQ001",
-        group=Group.LETTERS,
-        title="No message waits for a person",
-        fix="Dead letters: `payment-worker dead-letters list`. Unrouted: a request with a wrong"
-        " routing key. Unclaimed: an event nobody is bound for.",
-        look=_look_at_letters,
-        needs=CONNECTED,
     ),
 )

@@ -18,6 +18,7 @@ from worker.adapters.connection import (
     broker_text,
     connected,
     is_own_cancellation,
+    server_version,
 )
 from worker.adapters.letters import AmqpLetterQueue
 from worker.adapters.lone_publish import publish_alone
@@ -68,6 +69,12 @@ class BrokerView:
         # No question waits for an endpoint that is known to be away.
         self._way = next(address for address, bar in found if bar is None)
         return found
+
+    async def version(self) -> str:
+        """The broker's version in its own words; empty where it tells none."""
+        with _answering():
+            async with connected(self._way, role=_ROLE, seconds=_CONNECT_SECONDS) as connection:
+                return server_version(connection)
 
     async def existing(self) -> list[Finding]:
         """Which objects exist, the other environment's marks included."""

@@ -7,14 +7,17 @@ it.
 from worker.checks import (
     broker,
     certificates,
+    clocks,
     configuration,
     ledger,
+    letters,
     probes,
     providers,
     publishing,
     queues,
     schemas,
     system,
+    versions,
 )
 from worker.checks.check import Check
 
@@ -22,11 +25,13 @@ CHECKS: tuple[Check, ...] = (
     *configuration.CHECKS,
     *certificates.CHECKS,
     *system.CHECKS,
+    *clocks.CHECKS,
     *ledger.CHECKS,
     *broker.CHECKS,
     *queues.CHECKS,
     *publishing.CHECKS,
-    *broker.LETTER_CHECKS,
+    *versions.CHECKS,
+    *letters.CHECKS,
     *providers.CHECKS,
     *schemas.CHECKS,
     *probes.CHECKS,

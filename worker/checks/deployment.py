@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from worker.adapters.remote_time import RemoteTime, remote_times
 from worker.checks.broker_view import BrokerView
+from worker.checks.ledger_view import LedgerView
 from worker.checks.reach import Reached, reach_all
 from worker.checks.verdicts import CannotSeeError
 from worker.model import Endpoint
@@ -13,7 +15,7 @@ from worker.topology import Topology
 
 
 class Deployment:
-    """The settings with what is wrong about them, and views of the broker and the providers.
+    """The settings with what is wrong about them, and views of what they lead to.
 
     Without sound settings ``loaded`` and ``topology`` are ``None`` and ``faults`` say why.
     ``at_start`` asks only for what must be true to consume safely. ``trusted_certificates`` adds
@@ -65,6 +67,11 @@ class Deployment:
             self._broker = BrokerView(address, self._topology, clock=self.clock)
         return self._broker
 
+    @property
+    def ledger(self) -> LedgerView:
+        """The ledger the settings name; raises ``CannotSeeError``."""
+        return LedgerView(self.settings, clock=self.clock)
+
     def endpoints(self) -> list[tuple[str, Endpoint]]:
         """Every provider endpoint with the name of its settings."""
         book = self.settings.route_book()
@@ -85,3 +92,13 @@ class Deployment:
             names = [name for name, _ in endpoints]
             self._reached = list(zip(names, found, strict=True))
         return self._reached
+
+    async def provider_times(self) -> list[tuple[str, RemoteTime | None]]:
+        """The time of day at each endpoint; ``None`` where it does not tell."""
+        endpoints = self.endpoints()
+        times = await remote_times(
+            [endpoint.base_url for _, endpoint in endpoints],
+            clock=self.clock,
+            trusted=self._trusted_certificates,
+        )
+        return list(zip([name for name, _ in endpoints], times, strict=True))

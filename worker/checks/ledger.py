@@ -1,10 +1,9 @@
 """LED: the durable record of every payment can be opened and written."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from worker.adapters.encryption import Vault, VaultError
-from worker.adapters.ledgers import name_of, open_ledger
+from worker.adapters.encryption import VaultError
 from worker.adapters.store_errors import LedgerError, LedgerLockedError, LedgerUnreachableError
 from worker.checks.check import Check
 from worker.checks.configuration import SOUND_SETTINGS
@@ -14,57 +13,29 @@ from worker.contract.times import time_text
 from worker.lifecycle.lost import in_force_until
 from worker.ports import StoreUnavailableError
 from worker.records import Restoration
-from worker.rules import TOLERATED_SKEW
-
-_BUSY_SECONDS = 2.0  # a running worker holds the lock for milliseconds
 
 
 async def _look(deployment: Deployment) -> Sequence[Remark]:
     """Open it as the worker would: whose it is, schema version, durability, keys, a write."""
-    settings = deployment.settings
-    place = settings.ledger_place()
-    name = name_of(place)
+    ledger = deployment.ledger
     try:
-        vault = Vault(settings.ledger_keys())
-        store = await open_ledger(
-            place,
-            vault=vault,
-            clock=deployment.clock,
-            busy_seconds=_BUSY_SECONDS,
-            busy_tries=1,
-        )
+        opened = await ledger.open()
     except VaultError as error:
         return [fail(f"{error}", about="ledger.keys", fix="Correct the key in its secret file.")]
     except (LedgerLockedError, LedgerUnreachableError) as error:
         return [fail(f"{error}", fix=error.fix, blame=Blame.UNREACHABLE)]
     except LedgerError as error:
         return [fail(f"{error}", fix=error.fix)]
-    try:
-        await store.ping()
-        restoration = await store.restoration()
     except StoreUnavailableError as error:
-        return [fail(f"it cannot be written: {error}", about=name, blame=Blame.UNREACHABLE)]
-    finally:
-        await store.close()
-    keys = ", ".join(vault.key_ids)
-    found = [ok(f"current, durable, can be written; keys {keys}", about=name)]
-    ahead = store.clock.now() - deployment.clock.now()
-    if abs(ahead) > TOLERATED_SKEW:
-        found.append(_differs(ahead, about=name))
-    if restoration is not None:
-        until = in_force_until(restoration, settings.rules())
+        cause = f"it cannot be written: {error}"
+        return [fail(cause, about=ledger.name, blame=Blame.UNREACHABLE)]
+    keys = ", ".join(opened.key_ids)
+    found = [ok(f"current, durable, can be written; keys {keys}", about=ledger.name)]
+    if opened.restoration is not None:
+        until = in_force_until(opened.restoration, deployment.settings.rules())
         if deployment.clock.now() <= until:
-            found.append(_in_force(restoration, until, about=name))
+            found.append(_in_force(opened.restoration, until, about=ledger.name))
     return found
-
-
-def _differs(ahead: timedelta, *, about: str) -> Remark:
-    way = "ahead of" if ahead > timedelta() else "behind"
-    return warn(
-        f"its clock is {abs(ahead).total_seconds():.0f} s {way} this machine's",
-        about=about,
-        fix="Keep both machines in time (NTP): signed requests are refused at 30 s.",
-    )
 
 
 def _in_force(restoration: Restoration, until: datetime, *, about: str) -> Remark:

@@ -1,12 +1,14 @@
-"""PRV: each provider endpoint answers, up to TLS. Never a business call."""
+"""PRV: each provider endpoint answers, up to TLS. Never a business call, never a credential."""
 
 from collections.abc import Sequence
+from typing import assert_never
 
 from worker.checks.check import Check
 from worker.checks.configuration import SOUND_SETTINGS
 from worker.checks.deployment import Deployment
 from worker.checks.reach import Reached
-from worker.checks.verdicts import Group, Remark, ok, warn
+from worker.checks.verdicts import Group, Remark, ok, skip, warn
+from worker.model import ProviderKind
 
 
 def endpoint_remark(name: str, reached: Reached) -> Remark:
@@ -21,6 +23,24 @@ async def _look(deployment: Deployment) -> Sequence[Remark]:
     return [endpoint_remark(name, reached) for name, reached in await deployment.reached()]
 
 
+def credentials_remark(name: str, kind: ProviderKind) -> Remark:
+    """What can be told of the credentials of one account without a payment: pure."""
+    match kind:
+        case ProviderKind.LINK:
+            # It documents a search for payments, and neither what a search that finds nothing
+            # answers nor that a failed one leaves no trace (link provider, section 4).
+            return skip("its search for payments is not proven to be harmless", about=name)
+        case ProviderKind.BASKET:
+            return skip("it has no call that changes nothing", about=name)
+        case other:
+            assert_never(other)
+
+
+async def _look_at_credentials(deployment: Deployment) -> Sequence[Remark]:
+    accounts = sorted(deployment.settings.accounts.items())
+    return [credentials_remark(f"accounts.{name}", each.provider) for name, each in accounts]
+
+
 CHECKS = (
     Check(
         id="PRV001",
@@ -28,6 +48,14 @@ CHECKS = (
         title="Every provider endpoint answers",
         fix="Check base_url, DNS and the firewall; payments wait on the ladder meanwhile.",
         look=_look,
+        needs=SOUND_SETTINGS,
+    ),
+    Check(
+        id="PRV002",
+        group=Group.PROVIDERS,
+        title="Each provider accepts our credentials",
+        fix="Correct login and password of the account.",
+        look=_look_at_credentials,
         needs=SOUND_SETTINGS,
     ),
 )
