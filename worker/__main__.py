@@ -8,7 +8,7 @@ from typer.main import get_command
 
 from worker.adapters.clock import SystemClock
 from worker.cli import build_application
-from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.exit_codes import CommandError, ExitCode, SeveralFaultsError
 from worker.cli.output import Format, Output
 from worker.settings import SettingsError
 from worker.telemetry import facts_of
@@ -38,6 +38,9 @@ def run(arguments: Sequence[str]) -> int:
     except CommandError as error:
         output.error(error)
         return error.exit_code
+    except SeveralFaultsError as several:
+        output.errors(several.errors)
+        return several.errors[0].exit_code
     except SettingsError as error:
         output.errors(_of_settings(error))
         return ExitCode.CONFIGURATION

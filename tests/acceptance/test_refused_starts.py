@@ -164,3 +164,36 @@ async def test_a_broker_of_the_other_environment_ends_the_start(
             assert f"{foreign}: " in said
             assert "this broker belongs to the other environment" in said
             assert worker.told("broker.connected") == []
+
+
+async def test_every_fault_of_the_broker_has_a_sentence_of_its_own(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """No mark, and a classic queue that keeps one copy of every request on one node."""
+
+    def change(installation: Installation) -> None:
+        installation.table("topology")["declare"] = False
+
+    async with fault_site(broker, tmp_path, change=change) as site:
+        named = site.installation.named
+        mark, work = named("environment.staging"), named("work")
+        assert (await site.installation.run("topology", "apply")).code == 0
+        async with connected_erp(broker, site.installation.prefix, taps={}) as erp:
+            await erp.channel.exchange_delete(mark)
+            await erp.channel.queue_delete(work)
+            await erp.channel.declare_queue(work, durable=True)
+        checked = await site.installation.run("check", "--profile", "start", "--json")
+        async with running(site.installation) as worker:
+            assert await worker.ends() == CONFIGURATION
+            complaint = worker.complaint.read_text("utf-8")
+            assert worker.told("broker.connected") == []
+    said = [line for line in complaint.splitlines() if line.startswith("error: ")]
+    assert f"error: {mark}: The broker does not have it." in said
+    (other,) = [line for line in said if line.startswith(f"error: {work}: ")]
+    assert "x-queue-type" in other
+    assert len(said) == 2
+    assert checked.code == CONFIGURATION
+    assert {row["check"] for row in checked.rows if row["verdict"] == "fail"} == {
+        "AMQP002",
+        "AMQP010",
+    }

@@ -1,5 +1,6 @@
 """How a command ends: the numbers a script may rely on, and the error that carries one."""
 
+from collections.abc import Sequence
 from enum import IntEnum, unique
 
 
@@ -58,6 +59,14 @@ class CommandError(Exception):
         self.exit_code = exit_code
         self.field = field
         self.fix = fix
+
+
+class SeveralFaultsError(Exception):
+    """A command cannot go on for several reasons, all told; the first one's exit code counts."""
+
+    def __init__(self, errors: Sequence[CommandError]) -> None:
+        super().__init__(*(error.message for error in errors))
+        self.errors = tuple(errors)
 
 
 def exit_code_table() -> str:

@@ -2,16 +2,17 @@
 
 import asyncio
 import signal
+from typing import assert_never
 
 import typer
 from prometheus_client import CollectorRegistry
 
 from worker import __version__
 from worker.adapters.store_errors import LedgerError
-from worker.adapters.topology import TopologyRefusedError
+from worker.adapters.topology import Finding, TopologyRefusedError, Verdict
 from worker.app import LedgerFailedError, PartEndedError, ProbePortError, Worker
 from worker.cli.context import CommandContext, ConfigOption, context_of
-from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.exit_codes import CommandError, ExitCode, SeveralFaultsError
 from worker.cli.opened_ledger import ledger_error
 from worker.provisioning import StartRefusedError
 from worker.settings import Loaded
@@ -43,12 +44,11 @@ def _run(typer_context: typer.Context, config: ConfigOption = None) -> None:
         asyncio.run(_serve(context, loaded, telemetry, registry))
     except LedgerError as error:
         raise ledger_error(error) from error
-    except (StartRefusedError, TopologyRefusedError) as refused:
-        raise CommandError(
-            "topology",
-            f"The broker is not as it must be: {refused}.",
-            exit_code=ExitCode.CONFIGURATION,
-            fix="See `payment-worker topology verify`; `topology apply` creates what is missing.",
+    except TopologyRefusedError as refused:
+        raise _broker_error(refused.name, f"It cannot be declared: {refused.reason}") from refused
+    except StartRefusedError as refused:
+        raise SeveralFaultsError(
+            [_broker_error(each.name, _sentence(each)) for each in refused.findings]
         ) from refused
     except ProbePortError as taken:
         # Not a wrong setting for certain: who holds the port may go, and a supervisor tries again.
@@ -73,6 +73,31 @@ def _run(typer_context: typer.Context, config: ConfigOption = None) -> None:
             exit_code=ExitCode.FAILED,
             fix="Look at the disk, or at the database server, then start it again.",
         ) from failed
+
+
+def _broker_error(name: str, sentence: str) -> CommandError:
+    return CommandError(
+        "topology",
+        f"{sentence.rstrip('.')}.",
+        exit_code=ExitCode.CONFIGURATION,
+        field=name,
+        fix="See `payment-worker check --only AMQP`; `topology apply` creates what is missing.",
+    )
+
+
+def _sentence(finding: Finding) -> str:
+    """Why an object of the broker keeps a worker from starting."""
+    match finding.verdict:
+        case Verdict.MISSING:
+            return "The broker does not have it"
+        case Verdict.MISMATCH:
+            return f"It is not as it must be: {finding.reason}"
+        case Verdict.SKIP:
+            return f"Nobody can tell whose broker this is: {finding.reason}"
+        case Verdict.OK:
+            return "It is as it must be"
+        case other:
+            assert_never(other)
 
 
 async def _serve(
