@@ -10,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_rows.answers import in_order
 from worker.letters import EVERY_LETTER, LetterCase, LetterFilter, LetterTally
 from worker.lifecycle.duplicates import NO_ORDER
 from worker.lifecycle.limits import may_be_applied
@@ -22,6 +23,7 @@ from worker.records import (
     BookLine,
     Books,
     Change,
+    History,
     Kind,
     LetterEntry,
     Needs,
@@ -102,6 +104,19 @@ class MemoryStore:
         await self._read()
         record = self.tables.records.get(operation_id)
         return None if record is None else (record, self.tables.answer_of(record))
+
+    async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
+        await self._read()
+        record = self.tables.records.get(operation_id)
+        if record is None:
+            return None
+        answers = [self.tables.answers[each] for each in events if each in self.tables.answers]
+        return History(
+            record=record,
+            answers=tuple(sorted(answers, key=in_order)),
+            attempts=tuple(e for e in self.tables.attempts if e.operation_id == operation_id),
+            audit=tuple(e for e in self.tables.audit if e.operation_id == operation_id),
+        )
 
     async def take_unpublished(
         self, *, untouched_since: datetime, now: datetime, limit: int

@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
-from worker.letters import EVERY_LETTER, LetterFilter, LetterGroup
+from worker.identity import event_id_of
+from worker.letters import EVERY_LETTER, LetterFilter, LetterGroup, Verdict
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
 from worker.lifecycle.claim import claim
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
-from worker.lifecycle.prospects import groups_of
+from worker.lifecycle.prospects import groups_of, verdict_on
 from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.resend import Resending, ResendWish, resend
@@ -24,11 +25,13 @@ from worker.records import (
     Answer,
     Books,
     Change,
+    History,
     LetterEntry,
     Needs,
     Record,
     Restoration,
     Standing,
+    Status,
 )
 from worker.rules import Rules
 
@@ -133,6 +136,28 @@ class Ledger:
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         """Read one operation and its latest answer."""
         return await self._store.find(operation_id)
+
+    async def history(self, operation_id: UUID) -> History | None:
+        """All that is remembered of one operation.
+
+        Its answers are found by their ids, which follow from their status and sequence.
+        """
+        found = await self._store.find(operation_id)
+        if found is None:
+            return None
+        latest = found[0].event_id
+        events = [
+            event_id_of(operation_id, status, sequence)
+            for sequence in range(1, found[0].sequence + 1)
+            for status in Status
+        ]
+        if latest is not None and latest not in events:
+            events.append(latest)  # of another one: a duplicate repeats it
+        return await self._store.history(operation_id, events=events)
+
+    def verdict_on(self, history: History) -> Verdict | None:
+        """Whether a replay can help now; ``None`` where no dead letter waits for one."""
+        return verdict_on(history, self._rules, self._clock.now())
 
     def confirmed(self, answer: Answer, *, event: bool = False, letter: bool = False) -> None:
         """Mark what the broker confirmed, with the next group commit; nobody waits.

@@ -14,6 +14,7 @@ from worker.records import (
     Answer,
     Books,
     Change,
+    History,
     LetterEntry,
     Needs,
     Record,
@@ -90,6 +91,9 @@ class Store(Protocol):
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         """Read one operation and its latest answer."""
+
+    async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
+        """One operation with those of these answers that there are, its attempts and audit."""
 
     async def take_unpublished(
         self, *, untouched_since: datetime, now: datetime, limit: int

@@ -251,6 +251,19 @@ class LetterEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """All that the ledger remembers of one operation, each in the order it was written.
+
+    ``answers`` are its decisions by sequence, that of a repeat or a cancellation included.
+    """
+
+    record: Record
+    answers: tuple[Answer, ...]
+    attempts: tuple[AttemptEntry, ...]
+    audit: tuple[AuditEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What is undecided or unsent as a whole, for metrics: payments in doubt by account name."""
 

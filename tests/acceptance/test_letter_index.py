@@ -106,3 +106,35 @@ async def test_the_list_is_filtered_and_goes_on_where_a_page_ended(
             break
         place = ("--after", rest.split()[0])
     assert listed == [each["payment_id"] for each in answers]
+
+
+async def test_the_whole_history_of_a_payment_is_shown_without_a_secret(
+    site: Site, answers: list[Answer]
+) -> None:
+    """After the others: its replay takes it out of the index."""
+    refused = answers[0]["payment_id"]
+    before = await site.installation.run("dead-letters", "show", refused, "--json")
+    assert before.data["replay"] == "safe"
+    replayed = await site.installation.run("dead-letters", "replay", refused, "--json")
+    assert replayed.code == 0, replayed.complaint
+    done = await site.installation.run("payments", "show", refused, "--json")
+    assert done.code == 0, done.complaint
+    shown = done.data
+    assert (shown["state"], shown["sequence"], shown["replay"]) == ("succeeded", 2, None)
+    assert (shown["amount_cents"], shown["has_link"]) == (4711, True)
+    assert [each["what"] for each in shown["timeline"]] == [
+        *("received", "called", "attempt_ended", "decided", "dead_lettered"),
+        *("acted_on", "called", "attempt_ended", "decided"),
+    ]
+    decided = [each for each in shown["timeline"] if each["what"] == "decided"]
+    assert [(each["sequence"], each["status"]) for each in decided] == [
+        (1, "failed"),
+        (2, "succeeded"),
+    ]
+    assert decided[0]["event_id"] == answers[0]["event_id"]
+    people = await site.installation.run("payments", "show", refused, "-o", "human")
+    assert people.code == 0
+    for text in (done.output, people.output):
+        assert REFUSED not in text
+        assert "https://" not in text
+    await site.erp.has_depth("dlq", len(answers) - 1)

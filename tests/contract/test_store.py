@@ -46,6 +46,7 @@ from worker.records import (
     AuditEntry,
     Books,
     Change,
+    History,
     Kind,
     LetterEntry,
     Needs,
@@ -831,6 +832,49 @@ async def test_letters_past_their_time_are_counted_apart(store: ObservableStore)
         assert sum(each.count for each in tallies) == 2
 
 
+async def test_the_history_of_one_operation_is_read_in_one_look(store: ObservableStore) -> None:
+    """Its own alone, in the order it was written; an answer of another only if asked for."""
+    assert await store.history(number(1), events=[event_number(1)]) is None
+    record, stranger = decided_record(1, version=3, state=State.FAILED), sample_record(2)
+    answers = (
+        sample_answer(1, letter=sample_letter()),
+        sample_answer(1, sequence=2, letter=sample_letter()),
+    )
+    attempts = tuple(
+        AttemptEntry(
+            operation_id=number(n),
+            token=number(n),
+            number=place,
+            reference=None,
+            tries=(),
+            ended_at=START,
+        )
+        for n, place in ((1, 2), (2, 1), (1, 1))
+    )
+    audit = tuple(
+        AuditEntry(at=START, actor="o.perator", action="reopen", operation_id=each, detail=detail)
+        for each, detail in ((number(1), "first"), (number(2), "other"), (number(1), "second"))
+    )
+    await write(store, sample_record(1), stranger)
+    await write(
+        store,
+        replace(record, version=2),
+        answers=(*reversed(answers), sample_answer(2)),
+        attempts=attempts,
+        audit=audit,
+    )
+    asked = [event_number(1, 2), event_number(1), event_number(1, 3)]
+    assert await store.history(number(1), events=asked) == History(
+        record=replace(record, version=2),
+        answers=answers,
+        attempts=(attempts[0], attempts[2]),
+        audit=(audit[0], audit[2]),
+    )
+    bare = await store.history(number(1), events=[])
+    assert bare is not None
+    assert bare.answers == ()
+
+
 # --- being there -------------------------------------------------------------------------------
 
 
@@ -849,6 +893,7 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.take_unpublished(untouched_since=START, now=START, limit=1),
         lambda: store.expired_claims(expired_before=START, limit=1),
         lambda: store.letters(after=None, limit=1),
+        lambda: store.history(number(1), events=[]),
         lambda: store.letter_tallies(now=START, first_seen_before=START, wanted=LetterFilter()),
         lambda: store.open_operations(untouched_since=START, after=None, limit=1),
         lambda: store.unpublished(decided_before=START, after=None, limit=1),

@@ -33,6 +33,7 @@ from worker.records import (
     Answer,
     Books,
     Change,
+    History,
     LetterEntry,
     Needs,
     Record,
@@ -234,6 +235,9 @@ class FusedStore:
             "overdue_waits",
             lambda: self._inner.overdue_waits(due_before=due_before, limit=limit),
         )
+
+    async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
+        return await self._inner.history(operation_id, events=events)
 
     async def letters(
         self,

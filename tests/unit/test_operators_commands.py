@@ -98,6 +98,17 @@ def test_the_shape_of_the_data_may_stand_before_the_word_of_the_command(
     assert json.loads(capsys.readouterr().out) == []
 
 
+@pytest.mark.parametrize("group", ["payments", "dead-letters"])
+def test_an_operation_that_the_ledger_does_not_know_is_said_so(
+    sound: list[str], capsys: Captured, group: str
+) -> None:
+    assert program.run([*sound, group, "show", SOME_ID, "--json"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert json.loads(shown.err)["error"]["code"] == "unknown_payment"
+    assert program.run([*sound, group, "show", "12"]) == 64
+
+
 def test_codes_and_categories_are_met_together() -> None:
     assert wanted_codes(None, []) is None
     lost = frozenset({Code.LINK_LOST})

@@ -12,6 +12,7 @@ from worker.cli.letter_groups import show_groups
 from worker.cli.letters_listed import list_letters
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
+from worker.cli.payment_shown import show_payment
 from worker.codes import MEANINGS
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.ledger import Ledger
@@ -23,7 +24,7 @@ _POLL_SECONDS = 0.5
 def register(app: typer.Typer) -> None:
     """Add the ``dead-letters`` commands."""
     group = typer.Typer(
-        help="Group, list and replay dead letters.",
+        help="Group, list, show and replay dead letters.",
         epilog="Example: payment-worker dead-letters --json",
         invoke_without_command=True,
     )
@@ -31,6 +32,9 @@ def register(app: typer.Typer) -> None:
     group.command(
         "list", epilog="Example: payment-worker dead-letters list --code provider_unavailable"
     )(list_letters)
+    group.command("show", epilog="Example: payment-worker dead-letters show 5b1f0c1e-... --json")(
+        show_payment
+    )
     group.command(
         "replay",
         epilog="Example: payment-worker dead-letters replay 5b1f0c1e-... --reason 'outage over'",

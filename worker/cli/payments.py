@@ -1,4 +1,4 @@
-"""``payment-worker payments``: the books."""
+"""``payment-worker payments``: the books, and the history of one."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
@@ -11,6 +11,7 @@ from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonO
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
+from worker.cli.payment_shown import show_payment
 from worker.contract.times import read_time
 from worker.deadletters import DeadLetters
 
@@ -19,15 +20,12 @@ _TIME = "RFC 3339, e.g. 2026-11-21T20:00:00Z."
 
 def register(app: typer.Typer) -> None:
     """Add the ``payments`` commands."""
-    group = typer.Typer(help="Look at payments as a whole.", no_args_is_help=True)
+    group = typer.Typer(help="Look at all payments, or at one.", no_args_is_help=True)
     group.command("report", epilog="Example: payment-worker payments report 2026-11-21")(_report)
-    # With a single command Typer would make the group the command itself.
-    group.callback()(_group)
+    group.command("show", epilog="Example: payment-worker payments show 5b1f0c1e-... --json")(
+        show_payment
+    )
     app.add_typer(group, name="payments")
-
-
-def _group() -> None:
-    """Look at payments as a whole."""
 
 
 def _report(

@@ -15,7 +15,7 @@ from worker.adapters.store_errors import LedgerError
 from worker.adapters.store_postgres import statements as sql
 from worker.adapters.store_postgres.faults import Meaning, meaning_of, unavailable
 from worker.adapters.store_postgres.sessions import Connection, Session, cut_after
-from worker.adapters.store_rows.answers import read_answer
+from worker.adapters.store_rows.answers import in_order, read_answer
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
@@ -24,7 +24,7 @@ from worker.adapters.store_rows.history import (
 )
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
 from worker.adapters.store_rows.values import Row, time_or_none, to_micros
-from worker.records import Answer, AttemptEntry, AuditEntry, Record, Standing
+from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Standing
 
 Result = TypeVar("Result")
 
@@ -71,6 +71,24 @@ class Reader:
         return read_record(record, self._vault), (
             None if answer[0] is None else read_answer(answer, self._vault)
         )
+
+    async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
+        async def look(connection: Connection) -> History | None:
+            rows = await connection.fetch(sql.OPERATIONS, [operation_id.bytes])
+            if not rows:
+                return None
+            found = await connection.fetch(sql.ANSWERS, [each.bytes for each in events])
+            attempts = await connection.fetch(_ATTEMPTS, operation_id.bytes)
+            audit = await connection.fetch(_AUDIT, operation_id.bytes)
+            answers = [read_answer(tuple(row), self._vault) for row in found]
+            return History(
+                record=read_record(tuple(rows[0])[: len(RECORD_COLUMNS)], self._vault),
+                answers=tuple(sorted(answers, key=in_order)),
+                attempts=tuple(read_attempt(tuple(row), self._vault) for row in attempts),
+                audit=tuple(read_audit(tuple(row)) for row in audit),
+            )
+
+        return await self.read(look)
 
     async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
         rows = await self.rows(_EXPIRED, to_micros(expired_before), limit)

@@ -26,6 +26,7 @@ from worker.records import (
     AuditEntry,
     Books,
     Change,
+    History,
     LetterEntry,
     Needs,
     Record,
@@ -131,6 +132,9 @@ class PostgresStore:
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         return await self._open_reader.find(operation_id)
+
+    async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
+        return await self._open_reader.history(operation_id, events=events)
 
     async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
         return await self._open_reader.expired_claims(expired_before=expired_before, limit=limit)

@@ -1,5 +1,6 @@
 """One answer as a row, with the dead letter owed beside it."""
 
+from datetime import datetime
 from uuid import UUID
 
 from worker.adapters.encryption import Vault
@@ -31,6 +32,11 @@ ANSWER_COLUMNS = (
     "letter_confirmed",
     "resends",
 )
+
+
+def in_order(answer: Answer) -> tuple[int, datetime]:
+    """Where an answer stands among those of one operation."""
+    return answer.event.sequence, answer.event.occurred_at
 
 
 def answer_row(answer: Answer, vault: Vault) -> tuple[Scalar, ...]:

@@ -13,6 +13,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from worker.adapters.encryption import Vault
+from worker.adapters.store_rows.answers import ANSWER_COLUMNS, in_order, read_answer
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
@@ -22,7 +23,7 @@ from worker.adapters.store_rows.history import (
 from worker.adapters.store_rows.values import time_or_none, to_micros
 from worker.adapters.store_sqlite.view import find_answer, find_record
 from worker.ports import StoreUnavailableError
-from worker.records import Answer, AttemptEntry, AuditEntry, Record, Standing
+from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Standing
 
 Result = TypeVar("Result")
 
@@ -41,6 +42,7 @@ _OVERDUE = (
     " ORDER BY next_attempt_at, operation_id LIMIT ?"
 )
 _UNREADABLE = "the ledger cannot be read"
+_ANSWER = f"SELECT {', '.join(ANSWER_COLUMNS)} FROM answers WHERE event_id = ?"  # noqa: S608
 _ATTEMPTS = (
     f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608
     " WHERE operation_id = ? ORDER BY position"
@@ -65,6 +67,22 @@ class Reader:
             if record is None:
                 return None
             return record, find_answer(self._connection, self._vault, operation_id)
+
+        return await self._in_thread(read)
+
+    async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
+        def read() -> History | None:
+            record = find_record(self._connection, self._vault, operation_id)
+            if record is None:
+                return None
+            rows = [self._connection.execute(_ANSWER, (each.bytes,)).fetchone() for each in events]
+            answers = [read_answer(row, self._vault) for row in rows if row is not None]
+            return History(
+                record=record,
+                answers=tuple(sorted(answers, key=in_order)),
+                attempts=tuple(self._attempts(operation_id)),
+                audit=tuple(self._audit(operation_id)),
+            )
 
         return await self._in_thread(read)
 
@@ -96,18 +114,10 @@ class Reader:
         return await self._in_thread(read)
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
-        def read() -> Sequence[AttemptEntry]:
-            rows = self._connection.execute(_ATTEMPTS, (operation_id.bytes,)).fetchall()
-            return [read_attempt(row, self._vault) for row in rows]
-
-        return await self._in_thread(read)
+        return await self._in_thread(lambda: self._attempts(operation_id))
 
     async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
-        def read() -> Sequence[AuditEntry]:
-            key = None if operation_id is None else operation_id.bytes
-            return [read_audit(row) for row in self._connection.execute(_AUDIT, (key,)).fetchall()]
-
-        return await self._in_thread(read)
+        return await self._in_thread(lambda: self._audit(operation_id))
 
     async def read(self, look: Callable[[sqlite3.Connection], Result]) -> Result:
         """Look at the file in one read transaction."""
@@ -121,6 +131,14 @@ class Reader:
         """Finish what is being read and release the file."""
         await self.run(self._connection.close)
         self._thread.shutdown(wait=False)
+
+    def _attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
+        rows = self._connection.execute(_ATTEMPTS, (operation_id.bytes,)).fetchall()
+        return [read_attempt(row, self._vault) for row in rows]
+
+    def _audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
+        key = None if operation_id is None else operation_id.bytes
+        return [read_audit(row) for row in self._connection.execute(_AUDIT, (key,)).fetchall()]
 
     async def _in_thread(self, read: Callable[[], Result]) -> Result:
         def in_one_transaction() -> Result:

@@ -28,6 +28,7 @@ from worker.records import (
     AuditEntry,
     Books,
     Change,
+    History,
     LetterEntry,
     Needs,
     Record,
@@ -135,6 +136,10 @@ class SqliteStore:
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         self._writer.check()
         return await self._reader.find(operation_id)
+
+    async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
+        self._writer.check()
+        return await self._reader.history(operation_id, events=events)
 
     async def take_unpublished(
         self, *, untouched_since: datetime, now: datetime, limit: int
