@@ -200,6 +200,15 @@ def test_a_settings_file_with_a_secret_may_not_be_readable_by_everybody(tmp_path
         load(today=TODAY, config=config, environment=SECRETS, container_secrets=NOWHERE)
 
 
+def test_a_settings_file_that_everybody_may_write_is_a_warning(tmp_path: Path) -> None:
+    """It holds no secret, and names the hosts that payments are sent to."""
+    config = write_settings(tmp_path)
+    for mode, checks in ((0o644, set[str]()), (0o646, {"SEC001"})):
+        config.chmod(mode)
+        loaded = load(today=TODAY, config=config, environment=SECRETS, container_secrets=NOWHERE)
+        assert {each.check for each in loaded.warnings} - {"SEC002"} == checks
+
+
 def test_a_secret_in_the_environment_or_in_two_places_is_a_warning(tmp_path: Path) -> None:
     secrets = write_secrets(tmp_path / "secrets", SECRETS)
     loaded = load(

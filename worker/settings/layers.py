@@ -118,6 +118,10 @@ def from_toml(config: FilePath | None, variables: Mapping[str, str], catalogue: 
     holds_secret = any(
         entry.is_secret for path in layer.values if (entry := catalogue.entry(path)) is not None
     )
+    if _has_mode(named, stat.S_IWOTH):
+        # Refused, it would keep a container from starting whose host shows every file as 0777.
+        sentence = "Everybody may write this file, and send payments elsewhere: chmod o-w."
+        layer.warnings.append(SettingsFault("config", str(named), sentence, "SEC001"))
     if holds_secret and may_everybody_read(named):
         sentence = "Everybody may read this file, and it holds a secret: chmod 0640 or stricter."
         layer.faults.append(SettingsFault("config", str(named), sentence, "SEC001"))
@@ -153,8 +157,13 @@ def _read(layer: Layer, file: FilePath, name: str) -> str | None:
 
 
 def may_everybody_read(file: FilePath) -> bool:
+    """Whether its permissions are open to every user; not where it cannot be looked at."""
+    return _has_mode(file, stat.S_IROTH)
+
+
+def _has_mode(file: FilePath, bit: int) -> bool:
     try:
-        return bool(file.stat().st_mode & stat.S_IROTH)
+        return bool(file.stat().st_mode & bit)
     except OSError:
         return False  # it was replaced since it was read: it is looked at again with the next one
 
