@@ -195,3 +195,13 @@ def test_an_unknown_check_is_wrong_use(capsys: Captured) -> None:
     shown = capsys.readouterr().err
     assert "There is no check NOPE." in shown
     assert "CFG001" in shown
+
+
+def test_a_profile_that_leaves_nothing_to_look_at_is_wrong_use(
+    sound: list[str], capsys: Captured
+) -> None:
+    """Exit code 0 would say that the port is well."""
+    assert program.run(["check", *sound, "--only", "TEL001", "--profile", "start"]) == 64
+    shown = capsys.readouterr()
+    assert "The start profile has no check TEL001." in shown.err
+    assert "name one of CFG001, " in shown.err

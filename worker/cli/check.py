@@ -114,7 +114,7 @@ def drawn(row: Row, width: int) -> str:
 def _chosen(only: list[str], profile: Profile) -> list[Check]:
     words = [word.strip() for each in only for word in each.split(",") if word.strip()]
     try:
-        return choose(CHECKS, only=words, at_start=profile is Profile.START)
+        chosen = choose(CHECKS, only=words, at_start=profile is Profile.START)
     except UnknownCheckError as error:
         raise CommandError(
             "check_unknown",
@@ -123,6 +123,17 @@ def _chosen(only: list[str], profile: Profile) -> list[Check]:
             exit_code=ExitCode.USAGE,
             fix=f"Known are {', '.join(check.id for check in CHECKS)}.",
         ) from error
+    if not chosen:
+        # Exit code 0 would say that something was looked at.
+        at_start = ", ".join(check.id for check in CHECKS if check.at_start)
+        raise CommandError(
+            "check_not_at_start",
+            f"The start profile has no check {', '.join(words)}.",
+            field="--only",
+            exit_code=ExitCode.USAGE,
+            fix=f"Leave --profile out, or name one of {at_start}.",
+        )
+    return chosen
 
 
 def _deployment(context: CommandContext, *, at_start: bool) -> Deployment:
