@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from tests.amqp import Line, declared
 from tests.broker import Broker, free_port
 from tests.certificates import make_certificate
+from tests.commands import run
 from tests.proxy import proxy_to
 from tests.servers import Behaviour, Connection, RawServer, refused_port, silent_port
 from tests.settings_sample import KEY, NOWHERE, TODAY, write_settings
@@ -529,3 +530,16 @@ async def test_the_whole_command_prints_its_rows_and_ends_with_its_code(
     assert {"CFG001", "AMQP008", "TEL001"} <= {row["check"] for row in rows}
     shown = capsys.readouterr()
     assert "wrong-password" not in shown.out + shown.err
+
+
+async def test_a_dead_broker_is_told_in_our_words_alone(broker: Broker, tmp_path: Path) -> None:
+    """The client library's own lines name the address once more, and nothing to do."""
+    async with deployed(broker, tmp_path) as (place, _):
+        with refused_port() as port:
+            place.port = port
+            ended = await run(place.file(), "check", "--only", "AMQP001", "--json")
+    assert ended.code == 69
+    (row,) = json.loads(ended.out)
+    assert "cannot be reached" in row["cause"]
+    (said,) = ended.err.splitlines()
+    assert json.loads(said)["error"]["code"] == "check_failed"

@@ -16,9 +16,7 @@ _FIX = "Check the broker.* settings with `payment-worker config explain broker`.
 
 def run_with_broker(work: Coroutine[Any, Any, Result]) -> Result:
     """Run a command's asynchronous part; raises ``CommandError`` for what the broker refuses."""
-    # Without a handler Python prints the client library's own lines between ours.
-    for name in ("aiormq", "aio_pika"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    quieten_client()
     try:
         return asyncio.run(work)
     except BrokerTroubleError as trouble:
@@ -33,6 +31,15 @@ def run_with_broker(work: Coroutine[Any, Any, Result]) -> Result:
         ) from refused
     except CLIENT_ERRORS as error:
         raise _unreachable(broker_text(error)) from error
+
+
+def quieten_client() -> None:
+    """Keep the client library's own lines from between ours: every trouble is told by us.
+
+    Without a handler Python prints them (``logging.lastResort``).
+    """
+    for name in ("aiormq", "aio_pika"):
+        logging.getLogger(name).addHandler(logging.NullHandler())
 
 
 def _unreachable(reason: str) -> CommandError:

@@ -23,6 +23,7 @@ from worker.checks import (
     examine,
     gravest,
 )
+from worker.cli.broker import quieten_client
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.output import Format, Output
@@ -86,6 +87,7 @@ def _check(
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
     chosen = _chosen(only or [], profile)
     deployment = _deployment(context, at_start=profile is Profile.START)
+    quieten_client()
     rows = asyncio.run(_examined(context.output, deployment, chosen))
     _sum_up(context.output, rows)
     return ending(rows, strict=strict)

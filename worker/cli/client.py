@@ -1,7 +1,6 @@
 """The broker as a machine knows it that only publishes or subscribes."""
 
-import logging
-
+from worker.cli.broker import quieten_client
 from worker.cli.context import CommandContext
 from worker.model import Environment
 from worker.rules import BrokerAddress
@@ -15,9 +14,6 @@ def client_of(context: CommandContext, role: Role) -> tuple[BrokerAddress, Topol
     The environment matters only to the mark of the broker, which a client neither sees nor
     checks: that is the worker's business.
     """
-    # Without a handler Python prints the client library's own lines between ours; every trouble
-    # is told by us already.
-    for name in ("aiormq", "aio_pika"):
-        logging.getLogger(name).addHandler(logging.NullHandler())
+    quieten_client()
     address, prefix = context.broker(role)
     return address, Topology(environment=Environment.PRODUCTION, prefix=prefix)
