@@ -1,0 +1,146 @@
+"""What looking through many dead letters costs: ``python -m tests.bench.letter_index``.
+
+A ledger is filled with so many letters and as many payments that went well; then a process of its
+own groups them and lists them all, page by page, and tells how long that took and how far its
+memory grew meanwhile.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from tests.fakes_clock import START
+from tests.postgres import private_server
+from tests.store_samples import decided_record, sample_answer, sample_letter, sample_record
+from worker.adapters.clock import SystemClock
+from worker.adapters.encryption import Vault, generate_key
+from worker.adapters.ledgers import initialise_ledger, open_ledger
+from worker.codes import Code
+from worker.ledger import Ledger
+from worker.model import Secret
+from worker.ports import View
+from worker.records import Answer, Change, Needs, Record, State
+from worker.rules import PostgresAddress, Rules
+
+_BATCH = 500
+_CODES = (Code.PROVIDER_UNAVAILABLE, Code.PROVIDER_CREDENTIALS, Code.OUTCOME_UNKNOWN)
+
+Place = Path | PostgresAddress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Seconds, and by how many MiB the process grew at most."""
+
+    letters: int
+    grouping_seconds: tuple[float, ...]
+    grouping_mebibytes: float
+    listing_seconds: float
+    listing_mebibytes: float
+
+
+async def _fill(place: Place, key: Secret, letters: int) -> None:
+    await initialise_ledger(place)
+    store = await open_ledger(place, vault=Vault([key]), clock=SystemClock())
+    for start in range(1, 2 * letters, _BATCH):
+        rows = [_row(n) for n in range(start, min(start + _BATCH, 2 * letters + 1))]
+        # Inserted as decided already: a version counts the writes, and this is the first.
+        change = Change(
+            result=None,
+            records=tuple(record for record, _ in rows),
+            answers=tuple(answer for _, answer in rows),
+        )
+        await store.transact(Needs(()), partial(_written, change))
+    await store.close()
+
+
+def _written(change: Change[None], _view: View) -> Change[None]:
+    return change
+
+
+def _row(n: int) -> tuple[Record, Answer]:
+    is_letter = bool(n % 2)
+    failed_at = START + timedelta(milliseconds=n)
+    code = _CODES[n % len(_CODES)]
+    state = State.IN_DOUBT if code is Code.OUTCOME_UNKNOWN else State.FAILED
+    record = replace(
+        decided_record(n, state=state if is_letter else State.SUCCEEDED),
+        version=1,
+        lease_until=sample_record(n).lease_until,
+        first_seen=failed_at,
+    )
+    letter = replace(sample_letter(failed_at), code=code) if is_letter else None
+    return record, sample_answer(n, letter=letter)
+
+
+async def _measure(place: Place, key: Secret) -> Cost:
+    store = await open_ledger(place, vault=Vault([key]), clock=SystemClock())
+    ledger = Ledger(store=store, rules=Rules(), clock=store.clock)
+    await ledger.letters(limit=1)
+    size, seconds, grouped_letters = _peak(), [], 0
+    for _ in range(3):
+        began = perf_counter()
+        grouped_letters = sum(group.count for group in await ledger.letter_groups())
+        seconds.append(round(perf_counter() - began, 3))
+    grouped, began = _peak(), perf_counter()
+    count = 0
+    async for _ in ledger.all_letters():
+        count += 1
+    cost = Cost(
+        letters=count,
+        grouping_seconds=tuple(seconds),
+        grouping_mebibytes=grouped - size,
+        listing_seconds=round(perf_counter() - began, 3),
+        listing_mebibytes=_peak() - grouped,
+    )
+    assert grouped_letters == count
+    await store.close()
+    return cost
+
+
+def _peak() -> float:
+    """The most this process ever held, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _measured(place: Place, key: Secret) -> Cost:
+    return asyncio.run(_measure(place, key))
+
+
+def _cost(place: Place, letters: int) -> Cost:
+    key = generate_key()
+    asyncio.run(_fill(place, key, letters))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+        return alone.submit(_measured, place, key).result()
+
+
+def _print(name: str, cost: Cost) -> None:
+    facts = {field: getattr(cost, field) for field in Cost.__slots__}
+    print(json.dumps({"ledger": name} | facts))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Fill, measure, print one JSON line for each kind of ledger."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--letters", type=int, default=100_000)
+    parser.add_argument("--postgres", action="store_true", help="on a private server too")
+    options = parser.parse_args(arguments)
+    with TemporaryDirectory() as directory:
+        _print("sqlite", _cost(Path(directory) / "ledger.sqlite3", options.letters))
+    if options.postgres:
+        with private_server() as server, server.database() as address:
+            _print("postgres", _cost(address, options.letters))
+
+
+if __name__ == "__main__":
+    main()
