@@ -276,6 +276,7 @@ class MemoryStore:
                 may_be_applied=may_be_applied(record),
                 is_expired=too_late or record.first_seen < first_seen_before,
                 names_order=entry.facts.id_commande not in {None, NO_ORDER},
+                is_superseded=self._is_superseded(record),
             )
             by_case.setdefault(case, []).append(entry)
         return [
@@ -288,6 +289,16 @@ class MemoryStore:
             )
             for case, entries in by_case.items()
         ]
+
+    def _is_superseded(self, record: Record) -> bool:
+        if record.fingerprint is None:
+            return False
+        owner = self.tables.records.get(
+            self.tables.owners.get(record.fingerprint, record.operation_id)
+        )
+        if owner is None or owner.operation_id == record.operation_id:
+            return False
+        return owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}
 
     def _entries(self, wanted: LetterFilter) -> list[LetterEntry]:
         entries = (_letter_entry(self.tables, answer) for answer in self.tables.answers.values())
@@ -471,6 +482,7 @@ def _is_wanted(entry: LetterEntry, wanted: LetterFilter) -> bool:
         and wanted.company in {None, entry.facts.id_societe}
         and wanted.target in {None, entry.facts.payment_target}
         and wanted.payment_id in {None, entry.payment_id}
+        and wanted.operation_id in {None, entry.operation_id}
         and (wanted.since is None or wanted.since <= entry.failed_at)
         and (wanted.until is None or entry.failed_at < wanted.until)
     )

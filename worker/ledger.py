@@ -8,11 +8,11 @@ from functools import partial
 from uuid import UUID
 
 from worker.identity import event_id_of
-from worker.letters import EVERY_LETTER, LetterFilter, LetterGroup, Verdict
+from worker.letters import EVERY_LETTER, LetterFilter, LetterGroup, LetterTally, Verdict
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
 from worker.lifecycle.claim import claim
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
-from worker.lifecycle.prospects import groups_of, verdict_on
+from worker.lifecycle.prospects import groups_of, verdict_of
 from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.resend import Resending, ResendWish, resend
@@ -155,9 +155,11 @@ class Ledger:
             events.append(latest)  # of another one: a duplicate repeats it
         return await self._store.history(operation_id, events=events)
 
-    def verdict_on(self, history: History) -> Verdict | None:
+    async def verdict_on(self, operation_id: UUID) -> Verdict | None:
         """Whether a replay can help now; ``None`` where no dead letter waits for one."""
-        return verdict_on(history, self._rules, self._clock.now())
+        for tally in await self._tallies(LetterFilter(operation_id=operation_id)):
+            return verdict_of(tally.case)
+        return None
 
     def confirmed(self, answer: Answer, *, event: bool = False, letter: bool = False) -> None:
         """Mark what the broker confirmed, with the next group commit; nobody waits.
@@ -214,11 +216,13 @@ class Ledger:
 
     async def letter_groups(self, wanted: LetterFilter = EVERY_LETTER) -> Sequence[LetterGroup]:
         """The dead-letter index by code, the largest group first; see ``lifecycle.prospects``."""
+        return groups_of(await self._tallies(wanted))
+
+    async def _tallies(self, wanted: LetterFilter) -> Sequence[LetterTally]:
         now = self._clock.now()
-        tallies = await self._store.letter_tallies(
+        return await self._store.letter_tallies(
             now=now, first_seen_before=now - self._rules.max_age, wanted=wanted
         )
-        return groups_of(tallies)
 
     async def open_operations(self, *, untouched_for: timedelta) -> AsyncIterator[Record]:
         """Every undecided operation that nobody has written for that long, page by page."""

@@ -24,6 +24,7 @@ class LetterFilter:
     company: str | None = None
     target: PaymentTarget | None = None
     payment_id: UUID | None = None
+    operation_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -36,7 +37,8 @@ class LetterCase:
     """All of a letter that decides whether a replay can help.
 
     ``may_be_applied``: an attempt ended unknown and nobody has cleared it since; ``is_expired``:
-    no new attempt may start any more.
+    no new attempt may start any more; ``is_superseded``: another payment of the same content is
+    open, in doubt or paid.
     """
 
     code: Code
@@ -47,6 +49,7 @@ class LetterCase:
     may_be_applied: bool
     is_expired: bool
     names_order: bool
+    is_superseded: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -761,11 +761,24 @@ async def put_assorted_letters(store: Store) -> None:
         (LetterFilter(company="O'Hara"), [4]),
         (LetterFilter(target=PaymentTarget.PAYBOX), [5]),
         (LetterFilter(payment_id=number(77)), [5]),
+        (LetterFilter(operation_id=number(5)), [5]),
         (LetterFilter(since=START + 2 * SECOND, until=START + 4 * SECOND), [2, 3]),
         (LetterFilter(since=START + 5 * SECOND), [5, 6]),
         (LetterFilter(company="1", origin=some.DCP, until=START + 5 * SECOND), [1, 2]),
     ],
-    ids=["all", "codes", "none", "origin", "company", "target", "payment", "time", "since", "many"],
+    ids=[
+        "all",
+        "codes",
+        "none",
+        "origin",
+        "company",
+        "target",
+        "payment",
+        "operation",
+        "time",
+        "since",
+        "many",
+    ],
 )
 async def test_a_filter_finds_letters_that_meet_all_of_it(
     store: ObservableStore, wanted: LetterFilter, found: list[int]
@@ -803,6 +816,7 @@ async def test_letters_of_one_case_are_counted_together(store: ObservableStore) 
         may_be_applied=False,
         is_expired=False,
         names_order=True,
+        is_superseded=False,
     )
     together = LetterTally(
         case=case, count=3, confirmed=1, first=START + SECOND, last=START + 9 * SECOND
@@ -812,6 +826,22 @@ async def test_letters_of_one_case_are_counted_together(store: ObservableStore) 
         (Code.LINK_LOST, True),
         (Code.INTERNAL_ERROR, False),
     }
+
+
+@pytest.mark.parametrize("state", State)
+async def test_a_letter_whose_content_another_payment_owns_is_superseded(
+    store: ObservableStore, state: State
+) -> None:
+    """While that one is open, in doubt or paid: a replay would not be called."""
+    await put_letter(store, 1)
+    await write(store, owner=(fingerprint(1), number(1)))
+    every = LetterFilter()
+    (own,) = await store.letter_tallies(now=START, first_seen_before=START, wanted=every)
+    assert not own.case.is_superseded
+    other = replace(sample_record(2, state=state), fingerprint=fingerprint(1))
+    await write(store, other, owner=(fingerprint(1), number(2)))
+    (owned,) = await store.letter_tallies(now=START, first_seen_before=START, wanted=every)
+    assert owned.case.is_superseded is (state not in {State.FAILED, State.CANCELLED})
 
 
 async def test_letters_past_their_time_are_counted_apart(store: ObservableStore) -> None:

@@ -8,14 +8,13 @@ import pytest
 
 from tests.fakes_clock import START
 from tests.rows import Rows
-from tests.store_samples import decided_record, sample_answer, sample_letter
+from tests.store_samples import decided_record
 from worker.codes import Category, Code
 from worker.letters import Advice, LetterCase, LetterTally, Verdict
-from worker.lifecycle.prospects import ADVICE, groups_of, verdict_of, verdict_on
+from worker.lifecycle.prospects import ADVICE, groups_of, verdict_of
 from worker.lifecycle.reopen import Reopened, reopen
 from worker.model import OperationClass
-from worker.records import History, Kind, State
-from worker.rules import Rules
+from worker.records import Kind, State
 
 SECOND = timedelta(seconds=1)
 OUTAGE = LetterCase(
@@ -27,6 +26,7 @@ OUTAGE = LetterCase(
     may_be_applied=False,
     is_expired=False,
     names_order=True,
+    is_superseded=False,
 )
 DOUBT = replace(
     OUTAGE,
@@ -47,6 +47,8 @@ def test_every_code_has_its_advice() -> None:
         (OUTAGE, Verdict.SAFE),
         (replace(OUTAGE, code=Code.PROVIDER_CREDENTIALS), Verdict.SAFE),
         (replace(OUTAGE, is_expired=True), Verdict.HOPELESS),
+        (replace(OUTAGE, is_superseded=True), Verdict.HOPELESS),
+        (replace(DOUBT, is_superseded=True), Verdict.UNKNOWN),
         (replace(OUTAGE, code=Code.REQUEST_EXPIRED), Verdict.HOPELESS),
         (replace(OUTAGE, code=Code.INVALID_AMOUNT), Verdict.NEEDS_EDIT),
         (replace(OUTAGE, code=Code.CUSTOMER_UNKNOWN), Verdict.NEEDS_EDIT),
@@ -103,6 +105,7 @@ def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_
             may_be_applied=bool(unknown),
             is_expired=False,
             names_order=True,
+            is_superseded=False,
         )
         change = reopen(
             Rows([record]),
@@ -119,29 +122,6 @@ def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_
         elif not is_reopened and kind is not Kind.REFUSAL:
             assert verdict_of(case) is Verdict.UNKNOWN, case
     assert promised
-
-
-def test_the_verdict_on_a_history_is_that_of_its_newest_letter() -> None:
-    """None once it is decided otherwise; hopeless the moment after its time is up."""
-    record = replace(decided_record(1, version=3, state=State.FAILED), code=OUTAGE.code)
-    history = History(
-        record=record,
-        answers=(
-            sample_answer(letter=replace(sample_letter(), code=Code.INVALID_MESSAGE)),
-            sample_answer(sequence=2, letter=sample_letter()),
-        ),
-        attempts=(),
-        audit=(),
-    )
-    rules = Rules()
-    last = record.first_seen + rules.max_age
-    assert verdict_on(history, rules, last) is Verdict.SAFE
-    assert verdict_on(history, rules, last + SECOND) is Verdict.HOPELESS
-    for state in set(State) - {State.FAILED, State.IN_DOUBT}:
-        moved = replace(history, record=replace(record, state=state))
-        assert verdict_on(moved, rules, last) is None
-    declined = replace(history, answers=(history.answers[0], sample_answer(sequence=2)))
-    assert verdict_on(declined, rules, last) is None
 
 
 def test_letters_are_grouped_by_code_with_the_largest_group_first() -> None:

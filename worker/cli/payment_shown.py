@@ -52,7 +52,7 @@ async def _looked_up(context: CommandContext, operation_id: UUID) -> tuple[Histo
                 field="PAYMENT_ID",
                 fix="Give an id as `payment-worker dead-letters list` or an event has it.",
             )
-        return history, ledger.verdict_on(history)
+        return history, await ledger.verdict_on(operation_id)
 
 
 def _about(record: Record) -> dict[str, object]:

@@ -1,20 +1,15 @@
 """Whether a replay can help a dead letter: the same rules that the reopening goes by, foreseen.
 
-What the ledger's row of the letter alone can tell. Whether an equal payment has been asked for
-since, the claim finds out (``superseded``); nothing is called then.
+It is a foresight: what changes before the replayed copy arrives, the claim finds out.
 """
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import assert_never
 
 from worker.codes import Code, category_of
 from worker.letters import Advice, LetterCase, LetterGroup, LetterTally, Verdict
-from worker.lifecycle.duplicates import NO_ORDER
-from worker.lifecycle.limits import is_expired, may_be_applied
 from worker.lifecycle.reopen import may_be_asked_again
-from worker.records import History, Kind, State
-from worker.rules import Rules
+from worker.records import Kind, State
 
 ADVICE: dict[Code, Advice] = {
     Code.INVALID_MESSAGE: Advice.NEEDS_EDIT,
@@ -67,6 +62,8 @@ def verdict_of(case: LetterCase) -> Verdict:
     if case.is_expired:
         # Replays included: it would be decided ``request_expired`` (contract section 2, Expiry).
         return Verdict.HOPELESS
+    if case.is_superseded:
+        return Verdict.HOPELESS
     if case.kind is Kind.INITIATION and not case.names_order:
         # Its producer may have asked again under a new key, and nothing ties the two.
         return Verdict.UNKNOWN
@@ -81,27 +78,6 @@ def verdict_of(case: LetterCase) -> Verdict:
             return Verdict.HOPELESS
         case other:
             assert_never(other)
-
-
-def verdict_on(history: History, rules: Rules, now: datetime) -> Verdict | None:
-    """Whether a replay of one operation can help; ``None`` where no letter waits for one."""
-    record = history.record
-    letters = [
-        answer.letter for answer in history.answers if answer.event.event_id == record.event_id
-    ]
-    if record.state not in {State.FAILED, State.IN_DOUBT} or not letters or letters[0] is None:
-        return None
-    case = LetterCase(
-        code=letters[0].code,
-        kind=record.kind,
-        state=record.state,
-        operation_class=record.operation_class,
-        link_published=record.link_published,
-        may_be_applied=may_be_applied(record),
-        is_expired=is_expired(record, rules, now),
-        names_order=record.facts.id_commande not in {None, NO_ORDER},
-    )
-    return verdict_of(case)
 
 
 def groups_of(tallies: Iterable[LetterTally]) -> tuple[LetterGroup, ...]:

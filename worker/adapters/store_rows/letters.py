@@ -1,10 +1,11 @@
 """The dead-letter index as rows: one letter, letters of one case, and what is asked for."""
 
 import json
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from worker.adapters.store_rows.values import Row, from_micros, read_facts, to_micros
+from worker.adapters.store_rows.values import Row, bytes_or_none, from_micros, read_facts, to_micros
 from worker.codes import Code
 from worker.letters import LetterCase, LetterFilter, LetterTally
 from worker.model import OperationClass, Origin
@@ -16,24 +17,32 @@ _FIRST, _LAST = -(2**63), 2**63 - 1
 class FilterValues(NamedTuple):
     """A filter's values as they are bound; codes as a JSON array, times always there."""
 
+    since: int
     codes: str | None
     origin: str | None
     company: str | None
     target: str | None
     payment_id: bytes | None
-    since: int
+    operation_id: bytes | None
     until: int
+
+
+def page_start(wanted: LetterFilter, after: tuple[datetime, UUID] | None) -> tuple[int, bytes]:
+    """Behind which place a page begins: one bound, so that an index is entered right there."""
+    start = (_FIRST if wanted.since is None else to_micros(wanted.since), b"")
+    return start if after is None else max(start, (to_micros(after[0]), after[1].bytes))
 
 
 def filter_values(wanted: LetterFilter) -> FilterValues:
     """The values of a filter, in the order of the conditions."""
     return FilterValues(
+        since=_FIRST if wanted.since is None else to_micros(wanted.since),
         codes=None if wanted.codes is None else json.dumps(sorted(wanted.codes)),
         origin=wanted.origin,
         company=wanted.company,
         target=None if wanted.target is None else wanted.target.value,
-        payment_id=None if wanted.payment_id is None else wanted.payment_id.bytes,
-        since=_FIRST if wanted.since is None else to_micros(wanted.since),
+        payment_id=bytes_or_none(wanted.payment_id),
+        operation_id=bytes_or_none(wanted.operation_id),
         until=_LAST if wanted.until is None else to_micros(wanted.until),
     )
 
@@ -64,10 +73,10 @@ def read_letter_tally(row: Row) -> LetterTally:
     """Letters of one case.
 
     Columns: code, kind, state, operation class, link published, may be applied, is expired,
-    names an order, count, confirmed, first, last.
+    names an order, is superseded, count, confirmed, first, last.
     """
     code, kind, state, operation_class, *flags, count, confirmed, first, last = row
-    link_published, may_be_applied, is_expired, names_order = (bool(flag) for flag in flags)
+    link_published, may_be_applied, is_expired, names_order, is_superseded = map(bool, flags)
     return LetterTally(
         case=LetterCase(
             code=Code(code),
@@ -78,6 +87,7 @@ def read_letter_tally(row: Row) -> LetterTally:
             may_be_applied=may_be_applied,
             is_expired=is_expired,
             names_order=names_order,
+            is_superseded=is_superseded,
         ),
         count=int(count),
         confirmed=int(confirmed),

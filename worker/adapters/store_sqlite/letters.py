@@ -11,6 +11,7 @@ from uuid import UUID
 
 from worker.adapters.store_rows.letters import (
     filter_values,
+    page_start,
     read_letter_entry,
     read_letter_tally,
 )
@@ -18,33 +19,45 @@ from worker.adapters.store_rows.values import FACT_COLUMNS, to_micros
 from worker.letters import LetterFilter, LetterTally
 from worker.records import LetterEntry
 
-_BEFORE_ALL = (-(2**63), b"")
 # Put together from our own column names only; values are always bound.
-_WANTED = (
+_JOINED = (
     " FROM answers JOIN operations ON operations.operation_id = answers.operation_id"
     " AND operations.event_id = answers.event_id"
+)
+# Who owns the content now, where that is another one: contract section 2, Replay.
+_OWNED = (
+    " LEFT JOIN fingerprints ON fingerprints.fingerprint = operations.fingerprint"
+    " LEFT JOIN operations AS owners ON owners.operation_id = fingerprints.operation_id"
+    " AND owners.operation_id <> operations.operation_id"
+)
+_WANTED = (
     " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
-    " AND answers.letter_failed_at >= :since AND answers.letter_failed_at < :until"
+    " AND answers.letter_failed_at < :until"
     " AND (:codes IS NULL OR answers.letter_code IN (SELECT value FROM json_each(:codes)))"
     " AND (:origin IS NULL OR operations.origin = :origin)"
     " AND (:company IS NULL OR operations.id_societe = :company)"
     " AND (:target IS NULL OR operations.payment_target = :target)"
     " AND (:payment_id IS NULL OR operations.payment_id = :payment_id)"
+    " AND (:operation_id IS NULL OR operations.operation_id = :operation_id)"
 )
 _PAGE = (
     "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"
     " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
     f" answers.letter_confirmed, {', '.join(f'operations.{name}' for name in FACT_COLUMNS)}"
-    f"{_WANTED} AND (answers.letter_failed_at, answers.operation_id) > (:failed_at, :after)"
+    f"{_JOINED}{_WANTED}"
+    " AND (answers.letter_failed_at, answers.operation_id) > (:failed_at, :after)"
     " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT :limit"
 )
 _TALLIES = (
     "SELECT answers.letter_code, operations.kind, operations.state, operations.operation_class,"
     " operations.link_published, operations.unknown_attempts > operations.cleared_attempts,"
     " operations.first_seen < :first_seen_before OR coalesce(operations.not_after < :now, 0),"
-    " coalesce(operations.id_commande, '0') <> '0', count(*), sum(answers.letter_confirmed),"
-    f" min(answers.letter_failed_at), max(answers.letter_failed_at){_WANTED}"
-    " GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"
+    " coalesce(operations.id_commande, '0') <> '0',"
+    " coalesce(owners.state IN ('calling', 'retry_wait', 'in_doubt', 'succeeded'), 0),"
+    " count(*), sum(answers.letter_confirmed),"
+    " min(answers.letter_failed_at), max(answers.letter_failed_at)"
+    f"{_JOINED}{_OWNED}{_WANTED}"
+    " AND answers.letter_failed_at >= :since GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
 )
 
 
@@ -56,7 +69,7 @@ def letters(
     wanted: LetterFilter,
 ) -> Sequence[LetterEntry]:
     """See ``ports.Store.letters``."""
-    failed_at, place = _BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
+    failed_at, place = page_start(wanted, after)
     values = filter_values(wanted)._asdict()
     values |= {"failed_at": failed_at, "after": place, "limit": limit}
     return [read_letter_entry(row) for row in connection.execute(_PAGE, values).fetchall()]
