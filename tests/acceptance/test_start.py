@@ -83,7 +83,7 @@ async def test_a_broker_without_our_objects_is_refused_where_we_may_not_create_t
     installation.write()
     complaint = await refused(installation)
     for suffix in ("work", "requests", "retry.v1.5s", "dlq", "environment.staging"):
-        assert f"{installation.named(suffix)}: missing" in complaint
+        assert f"{installation.named(suffix)}: The broker does not have it." in complaint
     assert "topology apply" in complaint
 
 

@@ -43,7 +43,7 @@ async def test_case_23_a_queue_of_another_kind_ends_the_start(
             complaint = worker.complaint.read_text("utf-8")
             assert f"{named('work')}: " in complaint
             assert "inequivalent arg" in complaint
-            assert "  fix: See `payment-worker topology verify`" in complaint
+            assert "  fix: See `payment-worker check --only AMQP`" in complaint
             assert "Traceback" not in complaint
 
 
