@@ -282,7 +282,9 @@ class _Case:
             applied = self._applied(each.payment_id)
             is_careful = MOST_APPLIED[request.kind] == 1
             is_failed = each.event_type == "payment.initiation.failed"
-            if applied and ((is_failed and is_careful) or each.is_retryable):
+            # A cancellation that may be asked for again speaks of the removal, judged below.
+            is_retryable = each.is_retryable and each.event_type.startswith("payment.initiation.")
+            if applied and ((is_failed and is_careful) or is_retryable):
                 yield each.payment_id
             is_removal_failed = (
                 each.event_type == "payment.cancellation.failed"

@@ -218,6 +218,18 @@ def test_a_removal_reported_failed_that_was_done_is_found() -> None:
     assert found == {"reported failed though applied": (f"cancellation of {BASKET.payment_id}",)}
 
 
+@pytest.mark.parametrize(("is_done", "found_it"), [(False, False), (True, True)])
+def test_a_removal_that_may_be_asked_for_again_speaks_of_the_removal_only(
+    *, is_done: bool, found_it: bool
+) -> None:
+    """Its payment was applied, as it must be: there would be nothing to remove otherwise."""
+    failed = event(CANCEL, "cancellation.failed", code="provider_rate_limited", is_retryable=True)
+    books = SOUND.books if is_done else replace(SOUND.books, removals={})
+    found = breaches(judge(replace(SOUND, heard=(*SOUND.heard[:2], failed), books=books)))
+    named = (f"cancellation of {BASKET.payment_id}",)
+    assert found == ({"reported failed though applied": named} if found_it else {})
+
+
 def test_a_success_nobody_brought_about_is_found() -> None:
     found = breaches(judge(replace(SOUND, books=Books())))
     assert found == {
