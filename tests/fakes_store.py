@@ -11,7 +11,7 @@ from uuid import UUID
 
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_rows.answers import in_order
-from worker.letters import EVERY_LETTER, LetterCase, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterCase, LetterEntry, LetterFilter, LetterTally
 from worker.lifecycle.duplicates import NO_ORDER
 from worker.lifecycle.limits import may_be_applied
 from worker.model import Fingerprint, RunMode
@@ -25,7 +25,7 @@ from worker.records import (
     Change,
     History,
     Kind,
-    LetterEntry,
+    Letter,
     Needs,
     Record,
     Restoration,
@@ -206,8 +206,8 @@ class MemoryStore:
         cents: Counter[_Line] = Counter()
         for record in inside:
             cents[_line_of(record)] += record.facts.amount or 0
-        entries = (
-            _letter_entry(self.tables, answer)
+        undone = (
+            _undone_letter(self.tables, answer)
             for record in inside
             if (answer := self.tables.answer_of(record)) is not None
             and answer.operation_id == record.operation_id
@@ -225,7 +225,7 @@ class MemoryStore:
                 )
                 for kind, state, account, mode in sorted(counts, key=_line_order)
             ),
-            letters=dict(Counter(entry.code for entry in entries if entry is not None)),
+            letters=dict(Counter(found[1].code for found in undone if found is not None)),
         )
 
     async def restoration(self) -> Restoration | None:
@@ -253,10 +253,12 @@ class MemoryStore:
         *,
         after: tuple[datetime, UUID] | None,
         limit: int,
+        now: datetime,
+        first_seen_before: datetime,
         wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
         await self._read()
-        entries = sorted(self._entries(wanted), key=_place)
+        entries = sorted(self._entries(wanted, now, first_seen_before), key=_place)
         return [entry for entry in entries if after is None or _place(entry) > after][:limit]
 
     async def letter_tallies(
@@ -264,21 +266,8 @@ class MemoryStore:
     ) -> Sequence[LetterTally]:
         await self._read()
         by_case: dict[LetterCase, list[LetterEntry]] = {}
-        for entry in self._entries(wanted):
-            record = self.tables.records[entry.operation_id]
-            too_late = record.not_after is not None and record.not_after < now
-            case = LetterCase(
-                code=entry.code,
-                kind=entry.kind,
-                state=entry.state,
-                operation_class=record.operation_class,
-                link_published=record.link_published,
-                may_be_applied=may_be_applied(record),
-                is_expired=too_late or record.first_seen < first_seen_before,
-                names_order=entry.facts.id_commande not in {None, NO_ORDER},
-                is_superseded=self._is_superseded(record),
-            )
-            by_case.setdefault(case, []).append(entry)
+        for entry in self._entries(wanted, now, first_seen_before):
+            by_case.setdefault(entry.case, []).append(entry)
         return [
             LetterTally(
                 case=case,
@@ -290,18 +279,13 @@ class MemoryStore:
             for case, entries in by_case.items()
         ]
 
-    def _is_superseded(self, record: Record) -> bool:
-        if record.fingerprint is None:
-            return False
-        owner = self.tables.records.get(
-            self.tables.owners.get(record.fingerprint, record.operation_id)
+    def _entries(
+        self, wanted: LetterFilter, now: datetime, first_seen_before: datetime
+    ) -> list[LetterEntry]:
+        entries = (
+            _letter_entry(self.tables, answer, now, first_seen_before)
+            for answer in self.tables.answers.values()
         )
-        if owner is None or owner.operation_id == record.operation_id:
-            return False
-        return owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}
-
-    def _entries(self, wanted: LetterFilter) -> list[LetterEntry]:
-        entries = (_letter_entry(self.tables, answer) for answer in self.tables.answers.values())
         return [entry for entry in entries if entry is not None and _is_wanted(entry, wanted)]
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
@@ -452,7 +436,7 @@ def _merged(before: Answer, after: Answer) -> Answer:
     )
 
 
-def _letter_entry(tables: MemoryTables, answer: Answer) -> LetterEntry | None:
+def _undone_letter(tables: MemoryTables, answer: Answer) -> tuple[Record, Letter] | None:
     record = tables.records.get(answer.operation_id)
     if (
         record is None
@@ -461,18 +445,46 @@ def _letter_entry(tables: MemoryTables, answer: Answer) -> LetterEntry | None:
         or record.state not in {State.FAILED, State.IN_DOUBT}
     ):
         return None
+    return record, answer.letter
+
+
+def _letter_entry(
+    tables: MemoryTables, answer: Answer, now: datetime, first_seen_before: datetime
+) -> LetterEntry | None:
+    found = _undone_letter(tables, answer)
+    if found is None:
+        return None
+    record, letter = found
+    too_late = record.not_after is not None and record.not_after < now
     return LetterEntry(
         operation_id=record.operation_id,
-        kind=record.kind,
         payment_id=record.payment_id,
         sequence=answer.event.sequence,
-        state=record.state,
-        code=answer.letter.code,
-        failed_at=answer.letter.failed_at,
+        failed_at=letter.failed_at,
         origin=record.origin,
         facts=record.facts,
         confirmed=answer.letter_confirmed,
+        case=LetterCase(
+            code=letter.code,
+            kind=record.kind,
+            state=record.state,
+            operation_class=record.operation_class,
+            link_published=record.link_published,
+            may_be_applied=may_be_applied(record),
+            is_expired=too_late or record.first_seen < first_seen_before,
+            names_order=record.facts.id_commande not in {None, NO_ORDER},
+            is_superseded=_is_superseded(tables, record),
+        ),
     )
+
+
+def _is_superseded(tables: MemoryTables, record: Record) -> bool:
+    if record.fingerprint is None:
+        return False
+    owner = tables.records.get(tables.owners.get(record.fingerprint, record.operation_id))
+    if owner is None or owner.operation_id == record.operation_id:
+        return False
+    return owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}
 
 
 def _is_wanted(entry: LetterEntry, wanted: LetterFilter) -> bool:

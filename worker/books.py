@@ -13,8 +13,9 @@ from uuid import UUID
 
 from worker.deadletters import DeadLetters, LetterSeen, Sight
 from worker.ledger import Ledger
+from worker.letters import LetterEntry, code_name
 from worker.ports import Clock
-from worker.records import Books, LetterEntry, Record, State
+from worker.records import Books, Record, State
 from worker.sweeper import EXPIRED_AGE, UNPUBLISHED_AGE
 
 REOPENED_AGE = timedelta(minutes=15)
@@ -226,7 +227,7 @@ def _missing(entry: LetterEntry, why: str) -> Finding:
         flaw=Flaw.LETTER_NOT_IN_QUEUE,
         operation_id=entry.operation_id,
         since=entry.failed_at,
-        detail=f"{entry.state} {entry.code}: {why}",
+        detail=f"{entry.state} {code_name(entry.code)}: {why}",
     )
 
 

@@ -8,7 +8,14 @@ from functools import partial
 from uuid import UUID
 
 from worker.identity import event_id_of
-from worker.letters import EVERY_LETTER, LetterFilter, LetterGroup, LetterTally, Verdict
+from worker.letters import (
+    EVERY_LETTER,
+    LetterEntry,
+    LetterFilter,
+    LetterGroup,
+    LetterTally,
+    Verdict,
+)
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
 from worker.lifecycle.claim import claim
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
@@ -26,7 +33,6 @@ from worker.records import (
     Books,
     Change,
     History,
-    LetterEntry,
     Needs,
     Record,
     Restoration,
@@ -212,7 +218,14 @@ class Ledger:
         wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
         """A page of the dead-letter index, oldest first."""
-        return await self._store.letters(after=after, limit=limit, wanted=wanted)
+        now = self._clock.now()
+        return await self._store.letters(
+            after=after,
+            limit=limit,
+            now=now,
+            first_seen_before=now - self._rules.max_age,
+            wanted=wanted,
+        )
 
     async def letter_groups(self, wanted: LetterFilter = EVERY_LETTER) -> Sequence[LetterGroup]:
         """The dead-letter index by code, the largest group first; see ``lifecycle.prospects``."""
@@ -245,7 +258,7 @@ class Ledger:
     async def all_letters(self) -> AsyncIterator[LetterEntry]:
         """The whole dead-letter index, oldest first, page by page."""
         after = None
-        while page := await self._store.letters(after=after, limit=PAGE):
+        while page := await self.letters(after=after, limit=PAGE):
             for entry in page:
                 yield entry
             after = page[-1].failed_at, page[-1].operation_id

@@ -4,22 +4,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
+from typing import Final
 from uuid import UUID
 
 from worker.codes import Category, Code
-from worker.model import OperationClass, Origin, PaymentTarget
+from worker.model import Facts, OperationClass, Origin, PaymentTarget
 from worker.records import Kind, State
+
+UNANSWERED: Final = "unanswered"
+"""What stands for a code where nothing was decided: the broker gave the request up."""
+
+
+def code_name(code: Code | None) -> str:
+    """The code of a letter as people and scripts read it."""
+    return UNANSWERED if code is None else code.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterFilter:
     """Which letters are meant: all that is given must hold, ``None`` restricts nothing.
 
-    ``since`` and ``until`` are of the failure, from the first moment on and before the last;
-    ``payment_id`` finds the letters of its cancellations too.
+    Among ``codes``, ``None`` stands for the unanswered ones. ``since`` and ``until`` are of the
+    failure, from the first moment on and before the last; ``payment_id`` finds the letters of its
+    cancellations too.
     """
 
-    codes: frozenset[Code] | None = None
+    codes: frozenset[Code | None] | None = None
     origin: Origin | None = None
     company: str | None = None
     target: PaymentTarget | None = None
@@ -36,20 +46,50 @@ EVERY_LETTER = LetterFilter()
 class LetterCase:
     """All of a letter that decides whether a replay can help.
 
+    ``code`` is ``None`` of an unanswered one, and ``state`` where the ledger has no row of it.
     ``may_be_applied``: an attempt ended unknown and nobody has cleared it since; ``is_expired``:
     no new attempt may start any more; ``is_superseded``: another payment of the same content is
     open, in doubt or paid.
     """
 
-    code: Code
+    code: Code | None
     kind: Kind
-    state: State
+    state: State | None
     operation_class: OperationClass | None
     link_published: bool
     may_be_applied: bool
     is_expired: bool
     names_order: bool
     is_superseded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterEntry:
+    """One line of the dead-letter index: what a person decides by, without the body."""
+
+    operation_id: UUID
+    payment_id: UUID
+    sequence: int
+    failed_at: datetime
+    origin: Origin
+    facts: Facts
+    confirmed: bool
+    case: LetterCase
+
+    @property
+    def kind(self) -> Kind:
+        """What kind of operation it is of."""
+        return self.case.kind
+
+    @property
+    def state(self) -> State | None:
+        """Where the operation stands; ``None`` where the ledger has no row of it."""
+        return self.case.state
+
+    @property
+    def code(self) -> Code | None:
+        """Why it was dead-lettered; ``None``: unanswered."""
+        return self.case.code
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,20 +116,27 @@ class Advice(StrEnum):
 
 @unique
 class Verdict(StrEnum):
-    """Whether a replay can help one letter (operations 1.4)."""
+    """Whether a replay can help one letter (operations 1.4).
+
+    ``ALREADY_DONE``: it is decided, and a replay only sends the stored answer again.
+    """
 
     SAFE = "safe"
     NEEDS_EDIT = "needs_edit"
     HOPELESS = "hopeless"
     UNKNOWN = "unknown"
+    ALREADY_DONE = "already_done"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LetterGroup:
-    """The letters of one code: how many of each verdict, ``confirmed`` of them in the queue."""
+    """The letters of one code: how many of each verdict, ``confirmed`` of them in the queue.
 
-    code: Code
-    category: Category
+    Unanswered letters have no code and no category.
+    """
+
+    code: Code | None
+    category: Category | None
     advice: Advice
     count: int
     confirmed: int

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
-from worker.letters import EVERY_LETTER, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally
 from worker.messages import OutgoingMessage, Publication
 from worker.model import CancelRequest, Delivery, Fingerprint, PaymentRequest, Route, Secret
 from worker.records import (
@@ -15,7 +15,6 @@ from worker.records import (
     Books,
     Change,
     History,
-    LetterEntry,
     Needs,
     Record,
     Restoration,
@@ -117,17 +116,19 @@ class Store(Protocol):
         *,
         after: tuple[datetime, UUID] | None,
         limit: int,
+        now: datetime,
+        first_seen_before: datetime,
         wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
-        """A page of the dead-letter index: undone letters, oldest first, stable order."""
+        """A page of the dead-letter index: undone letters, oldest first, stable order.
+
+        One is expired whose time limit lies before ``now``, or that was first seen before that.
+        """
 
     async def letter_tallies(
         self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
     ) -> Sequence[LetterTally]:
-        """The same letters counted by case, in no order and in one look.
-
-        One is expired whose time limit lies before ``now``, or that was first seen before that.
-        """
+        """The same letters counted by case, in no order and in one look."""
 
     async def open_operations(
         self, *, untouched_since: datetime, after: UUID | None, limit: int

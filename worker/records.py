@@ -235,22 +235,6 @@ class AuditEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LetterEntry:
-    """One line of the dead-letter index: what a person decides by, without the body."""
-
-    operation_id: UUID
-    kind: Kind
-    payment_id: UUID
-    sequence: int
-    state: State
-    code: Code
-    failed_at: datetime
-    origin: Origin
-    facts: Facts
-    confirmed: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class History:
     """All that the ledger remembers of one operation, each in the order it was written.
 

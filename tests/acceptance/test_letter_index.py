@@ -96,6 +96,8 @@ async def test_the_list_is_filtered_and_goes_on_where_a_page_ended(
         (("--since", "1h", "--target", "MILLIET", "--payment", doubt), [doubt]),
     ):
         assert ids(await asked_of(site, "list", *words)) == found, words
+    (named,) = (await asked_of(site, "list", "--payment", refused)).rows
+    assert (named["code"], named["replay"]) == ("provider_refused", "safe")
     listed: list[object] = []
     place: tuple[str, ...] = ()
     while True:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -37,7 +38,7 @@ from worker.adapters.store_postgres import PostgresStore
 from worker.adapters.store_postgres import initialise as initialise_postgres
 from worker.adapters.store_sqlite import SqliteStore, initialise
 from worker.codes import Code
-from worker.letters import LetterCase, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterCase, LetterEntry, LetterFilter, LetterTally
 from worker.model import Facts, OperationClass, Origin, PaymentTarget, RunMode
 from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import (
@@ -48,7 +49,6 @@ from worker.records import (
     Change,
     History,
     Kind,
-    LetterEntry,
     Needs,
     Record,
     Restoration,
@@ -642,10 +642,23 @@ async def put_letter(store: Store, n: int, *, state: State = State.FAILED, after
     await write(store, decided_record(n, state=state), answers=(sample_answer(n, letter=letter),))
 
 
+async def page_of(
+    store: Store,
+    *,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+    wanted: LetterFilter = EVERY_LETTER,
+) -> Sequence[LetterEntry]:
+    """A page as it is at the start, when nothing of the samples is past its time."""
+    return await store.letters(
+        after=after, limit=limit, now=START, first_seen_before=START, wanted=wanted
+    )
+
+
 async def all_letters(store: Store, *, limit: int) -> list[LetterEntry]:
     found: list[LetterEntry] = []
     after = None
-    while page := await store.letters(after=after, limit=limit):
+    while page := await page_of(store, after=after, limit=limit):
         assert len(page) <= limit
         found += page
         after = (page[-1].failed_at, page[-1].operation_id)
@@ -666,15 +679,23 @@ async def test_the_index_lists_undone_letters_by_what_a_person_decides_by(
     second = (await all_letters(store, limit=9))[1]
     assert second == LetterEntry(
         operation_id=number(2),
-        kind=sample_record(2).kind,
         payment_id=number(2),
         sequence=1,
-        state=State.IN_DOUBT,
-        code=sample_letter().code,
         failed_at=START + 2 * SECOND,
         origin=some.DCP,
         facts=sample_record(2).facts,
         confirmed=True,
+        case=LetterCase(
+            code=sample_letter().code,
+            kind=sample_record(2).kind,
+            state=State.IN_DOUBT,
+            operation_class=decided_record(2).operation_class,
+            link_published=False,
+            may_be_applied=False,
+            is_expired=False,
+            names_order=True,
+            is_superseded=False,
+        ),
     )
 
 
@@ -702,9 +723,9 @@ async def test_pages_are_stable_while_letters_are_added(store: ObservableStore) 
     """Seven letters fail at the same moment, so that ids decide; later ones come between pages."""
     for n in (5, 3, 7, 1, 6, 2, 4):
         await put_letter(store, n)
-    first = await store.letters(after=None, limit=3)
+    first = await page_of(store, after=None, limit=3)
     await put_letter(store, 99, after=1)
-    rest = await store.letters(after=(first[-1].failed_at, first[-1].operation_id), limit=9)
+    rest = await page_of(store, after=(first[-1].failed_at, first[-1].operation_id), limit=9)
     ids = [entry.operation_id for entry in (*first, *rest)]
     assert ids == [*(number(n) for n in range(1, 8)), number(99)]
     assert await all_letters(store, limit=2) == [*first, *rest]
@@ -787,13 +808,12 @@ async def test_a_filter_finds_letters_that_meet_all_of_it(
     await put_assorted_letters(store)
     listed: list[LetterEntry] = []
     after = None
-    while page := await store.letters(after=after, limit=2, wanted=wanted):
+    while page := await page_of(store, after=after, limit=2, wanted=wanted):
         listed += page
         after = (page[-1].failed_at, page[-1].operation_id)
     assert [entry.operation_id for entry in listed] == [number(n) for n in found]
     tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=wanted)
-    assert sum(tally.count for tally in tallies) == len(found)
-    assert {tally.case.code for tally in tallies} == {entry.code for entry in listed}
+    assert {tally.case: tally.count for tally in tallies} == Counter(each.case for each in listed)
 
 
 async def test_letters_of_one_case_are_counted_together(store: ObservableStore) -> None:
@@ -842,6 +862,7 @@ async def test_a_letter_whose_content_another_payment_owns_is_superseded(
     await write(store, other, owner=(fingerprint(1), number(2)))
     (owned,) = await store.letter_tallies(now=START, first_seen_before=START, wanted=every)
     assert owned.case.is_superseded is (state not in {State.FAILED, State.CANCELLED})
+    assert [each.case for each in await all_letters(store, limit=9)] == [owned.case]
 
 
 async def test_letters_past_their_time_are_counted_apart(store: ObservableStore) -> None:
@@ -860,6 +881,8 @@ async def test_letters_past_their_time_are_counted_apart(store: ObservableStore)
         )
         assert sum(each.count for each in tallies if each.case.is_expired) == expired
         assert sum(each.count for each in tallies) == 2
+        listed = await store.letters(after=None, limit=9, now=now, first_seen_before=before)
+        assert [each.case.is_expired for each in listed].count(True) == expired
 
 
 async def test_the_history_of_one_operation_is_read_in_one_look(store: ObservableStore) -> None:
@@ -922,7 +945,7 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.find(number(1)),
         lambda: store.take_unpublished(untouched_since=START, now=START, limit=1),
         lambda: store.expired_claims(expired_before=START, limit=1),
-        lambda: store.letters(after=None, limit=1),
+        lambda: page_of(store, after=None, limit=1),
         lambda: store.history(number(1), events=[]),
         lambda: store.letter_tallies(now=START, first_seen_before=START, wanted=LetterFilter()),
         lambda: store.open_operations(untouched_since=START, after=None, limit=1),

@@ -17,7 +17,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply
-from worker.letters import EVERY_LETTER, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Delivery
 from worker.ports import (
@@ -34,7 +34,6 @@ from worker.records import (
     Books,
     Change,
     History,
-    LetterEntry,
     Needs,
     Record,
     Restoration,
@@ -244,9 +243,13 @@ class FusedStore:
         *,
         after: tuple[datetime, UUID] | None,
         limit: int,
+        now: datetime,
+        first_seen_before: datetime,
         wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
-        return await self._inner.letters(after=after, limit=limit, wanted=wanted)
+        return await self._inner.letters(
+            after=after, limit=limit, now=now, first_seen_before=first_seen_before, wanted=wanted
+        )
 
     async def letter_tallies(
         self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter

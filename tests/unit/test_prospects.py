@@ -11,7 +11,7 @@ from tests.rows import Rows
 from tests.store_samples import decided_record
 from worker.codes import Category, Code
 from worker.letters import Advice, LetterCase, LetterTally, Verdict
-from worker.lifecycle.prospects import ADVICE, groups_of, verdict_of
+from worker.lifecycle.prospects import ADVICE, groups_of, prospect_of, verdict_of
 from worker.lifecycle.reopen import Reopened, reopen
 from worker.model import OperationClass
 from worker.records import Kind, State
@@ -35,6 +35,7 @@ DOUBT = replace(
     operation_class=OperationClass.NON_IDEMPOTENT,
     may_be_applied=True,
 )
+UNANSWERED = replace(OUTAGE, code=None, state=None, operation_class=None)
 
 
 def test_every_code_has_its_advice() -> None:
@@ -57,6 +58,13 @@ def test_every_code_has_its_advice() -> None:
         (replace(OUTAGE, code=Code.REFERENCE_ALREADY_USED), Verdict.UNKNOWN),
         (replace(OUTAGE, names_order=False), Verdict.UNKNOWN),
         (replace(OUTAGE, names_order=False, kind=Kind.CANCELLATION), Verdict.SAFE),
+        (UNANSWERED, Verdict.SAFE),
+        (replace(UNANSWERED, state=State.RETRY_WAIT), Verdict.SAFE),
+        (replace(UNANSWERED, state=State.SUCCEEDED, is_expired=True), Verdict.ALREADY_DONE),
+        (replace(UNANSWERED, kind=Kind.REFUSAL, names_order=False), Verdict.SAFE),
+        (replace(UNANSWERED, names_order=False), Verdict.UNKNOWN),
+        (replace(UNANSWERED, is_expired=True), Verdict.HOPELESS),
+        (replace(UNANSWERED, is_superseded=True), Verdict.HOPELESS),
         (DOUBT, Verdict.UNKNOWN),
         (replace(DOUBT, is_expired=True), Verdict.UNKNOWN),
         (replace(DOUBT, operation_class=OperationClass.ORPHAN_SAFE), Verdict.SAFE),
@@ -75,6 +83,20 @@ def test_a_verdict_follows_from_the_code_the_state_and_the_class(
     case: LetterCase, verdict: Verdict
 ) -> None:
     assert verdict_of(case) is verdict
+
+
+def test_every_verdict_has_a_reason_that_tells_it_from_the_others() -> None:
+    """Over every code, kind and state: one sentence is never the reason of two verdicts."""
+    told: dict[str, set[Verdict]] = {}
+    for code, kind, state, late, order in product(
+        (None, *Code), Kind, (None, State.FAILED, State.IN_DOUBT), (False, True), (False, True)
+    ):
+        case = replace(OUTAGE, code=code, kind=kind, state=state, is_expired=late)
+        prospect = prospect_of(replace(case, names_order=order))
+        assert prospect.reason.endswith(".")
+        told.setdefault(prospect.reason, set()).add(prospect.verdict)
+    assert {len(verdicts) for verdicts in told.values()} == {1}
+    assert {verdict for verdicts in told.values() for verdict in verdicts} == set(Verdict)
 
 
 def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_not() -> None:
@@ -124,21 +146,22 @@ def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_
     assert promised
 
 
-def test_letters_are_grouped_by_code_with_the_largest_group_first() -> None:
+def test_letters_are_grouped_by_code_unanswered_ones_first_then_the_largest_group() -> None:
     tallies = [
         tally(DOUBT, count=2, at=5),
         tally(OUTAGE, count=3, at=1, confirmed=2),
+        tally(UNANSWERED, count=1, at=2),
         tally(replace(OUTAGE, is_expired=True), count=4, at=9, confirmed=4),
     ]
-    outage, doubt = groups_of(tallies)
+    unanswered, outage, doubt = groups_of(tallies)
+    assert (unanswered.code, unanswered.category, unanswered.count) == (None, None, 1)
     assert (outage.code, outage.category) == (Code.PROVIDER_UNAVAILABLE, Category.TRANSIENT)
     assert (outage.count, outage.confirmed, outage.advice) == (7, 6, Advice.AFTER_OUTAGE)
     assert (outage.first, outage.last) == (START + SECOND, START + 10 * SECOND)
     assert outage.verdicts == {
+        **dict.fromkeys(Verdict, 0),
         Verdict.SAFE: 3,
-        Verdict.NEEDS_EDIT: 0,
         Verdict.HOPELESS: 4,
-        Verdict.UNKNOWN: 0,
     }
     assert (doubt.code, doubt.count, doubt.verdicts[Verdict.UNKNOWN]) == (
         Code.OUTCOME_UNKNOWN,

@@ -67,7 +67,13 @@ class LedgerView:
         """What waits for a person; ``None`` where the ledger does not tell."""
         try:
             async with self._opened(Vault(self._settings.ledger_keys())) as store:
-                letters = await store.letters(after=None, limit=1)
+                now = store.clock.now()
+                letters = await store.letters(
+                    after=None,
+                    limit=1,
+                    now=now,
+                    first_seen_before=now - self._settings.rules().max_age,
+                )
                 return Waiting(
                     standing=await store.standing(),
                     oldest_letter=letters[0].failed_at if letters else None,

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from worker.cli.context import CommandContext
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format, Output
-from worker.letters import Advice, LetterGroup, Verdict
+from worker.letters import Advice, LetterGroup, Verdict, code_name
 
 _COLUMNS = (
     "code",
@@ -22,6 +22,7 @@ _HUMAN = ("code", "count", "first", "last", "can_a_replay_help", "what_first")
 _SAYS = MappingProxyType(
     {
         Verdict.SAFE: "replayable",
+        Verdict.ALREADY_DONE: "already done",
         Verdict.NEEDS_EDIT: "to be corrected",
         Verdict.HOPELESS: "hopeless",
         Verdict.UNKNOWN: "to be looked up",
@@ -57,7 +58,7 @@ async def _grouped(context: CommandContext) -> Sequence[LetterGroup]:
 
 def _row(group: LetterGroup) -> dict[str, object]:
     row: dict[str, object] = {
-        "code": group.code,
+        "code": code_name(group.code),
         "category": group.category,
         "count": group.count,
         "in_queue": group.confirmed,
@@ -73,7 +74,7 @@ def _show_to_people(output: Output, groups: Sequence[LetterGroup]) -> None:
         return
     rows = [
         {
-            "code": group.code,
+            "code": code_name(group.code),
             "count": group.count,
             "first": f"{group.first:%Y-%m-%d %H:%MZ}",
             "last": f"{group.last:%Y-%m-%d %H:%MZ}",

@@ -29,8 +29,8 @@ from worker.contract.fields import read_guid
 from worker.contract.times import exact_time_text, read_time
 from worker.identity import normalise_origin
 from worker.ledger import PAGE
-from worker.letters import LetterFilter
-from worker.records import LetterEntry
+from worker.letters import LetterEntry, LetterFilter, code_name
+from worker.lifecycle.prospects import verdict_of
 
 Place = tuple[datetime, UUID]
 
@@ -49,6 +49,7 @@ _COLUMNS = (
     # Later ones come last: a pipe counts its columns.
     "category",
     "target",
+    "replay",
 )
 
 
@@ -152,7 +153,8 @@ def _lines(letter: LetterEntry) -> str:
         about.append(euros(facts.amount))
     if not letter.confirmed:
         about.append("not in the queue")
-    head = f"{letter.operation_id}  {letter.state:<9} {letter.code}"
+    about.append(f"a replay is {verdict_of(letter.case).replace('_', ' ')}")
+    head = f"{letter.operation_id}  {letter.state or 'no row':<9} {code_name(letter.code)}"
     return f"{head}\n    {', '.join(about)}"
 
 
@@ -161,8 +163,8 @@ def _row(letter: LetterEntry) -> dict[str, object]:
         "payment_id": letter.operation_id,
         "kind": letter.kind,
         "state": letter.state,
-        "code": letter.code,
-        "category": category_of(letter.code),
+        "code": code_name(letter.code),
+        "category": None if letter.code is None else category_of(letter.code),
         "failed_at": letter.failed_at,
         "origin": letter.origin,
         "company": letter.facts.id_societe,
@@ -171,4 +173,5 @@ def _row(letter: LetterEntry) -> dict[str, object]:
         "amount_cents": letter.facts.amount,
         "sequence": letter.sequence,
         "in_queue": letter.confirmed,
+        "replay": verdict_of(letter.case),
     }

@@ -4,10 +4,11 @@ It is a foresight: what changes before the replayed copy arrives, the claim find
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import assert_never
 
 from worker.codes import Code, category_of
-from worker.letters import Advice, LetterCase, LetterGroup, LetterTally, Verdict
+from worker.letters import Advice, LetterCase, LetterGroup, LetterTally, Verdict, code_name
 from worker.lifecycle.reopen import may_be_asked_again
 from worker.records import Kind, State
 
@@ -47,56 +48,127 @@ ADVICE: dict[Code, Advice] = {
 """What has to happen first, by code; of a doubt the operation's class decides further."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """Whether a replay can help, and why, in a sentence."""
+
+    verdict: Verdict
+    reason: str
+
+
 def verdict_of(case: LetterCase) -> Verdict:
     """Whether a replay of such a letter can help; ``SAFE`` is one that the ledger would reopen."""
-    advice = ADVICE[case.code]
-    if case.kind is Kind.REFUSAL:
-        # It was never bound to its key: a corrected request under it is a first one.
-        return Verdict.HOPELESS if advice is Advice.NEVER else Verdict.NEEDS_EDIT
-    is_doubtful = case.state is State.IN_DOUBT or case.may_be_applied
-    if case.code is Code.LEDGER_LOST or (
-        is_doubtful
-        and not may_be_asked_again(case.operation_class, link_published=case.link_published)
+    return prospect_of(case).verdict
+
+
+def prospect_of(case: LetterCase) -> Prospect:
+    """The verdict on such a letter with its reason."""
+    if case.code is None and case.state is not None and not case.state.is_open:
+        return Prospect(
+            Verdict.ALREADY_DONE, "It is decided: a replay only sends the stored answer again."
+        )
+    bar = _refusal_bar(case) or _doubt_bar(case) or _claim_bar(case)
+    if bar is not None:
+        return bar
+    if case.code is None:
+        # There is nothing to reopen: what the copy may do, the claim decides.
+        return Prospect(Verdict.SAFE, "Nothing was decided about it: a worker will take it up.")
+    return _advised(ADVICE[case.code], case)
+
+
+def _refusal_bar(case: LetterCase) -> Prospect | None:
+    if case.kind is not Kind.REFUSAL or case.code is None:
+        return None
+    # It was never bound to its key: a corrected request under it is a first one.
+    if ADVICE[case.code] is Advice.NEVER:
+        return Prospect(Verdict.HOPELESS, "It was refused; another request needs a key of its own.")
+    return Prospect(
+        Verdict.NEEDS_EDIT, "The message itself is wrong: its producer corrects and sends it."
+    )
+
+
+def _doubt_bar(case: LetterCase) -> Prospect | None:
+    if case.code is Code.LEDGER_LOST:
+        return Prospect(
+            Verdict.UNKNOWN, "Its history is lost: ask the provider what it has, then settle it."
+        )
+    if _is_doubtful(case) and not may_be_asked_again(
+        case.operation_class, link_published=case.link_published
     ):
-        return Verdict.UNKNOWN
+        return Prospect(
+            Verdict.UNKNOWN,
+            "An attempt may have been applied: ask the provider what it has, then settle it.",
+        )
+    return None
+
+
+def _claim_bar(case: LetterCase) -> Prospect | None:
+    """What the claim would decide at once, and what it cannot see."""
     if case.is_expired:
         # Replays included: it would be decided ``request_expired`` (contract section 2, Expiry).
-        return Verdict.HOPELESS
+        return Prospect(Verdict.HOPELESS, "Its time is over: no new attempt may start.")
     if case.is_superseded:
-        return Verdict.HOPELESS
+        return Prospect(
+            Verdict.HOPELESS, "Another payment of the same content is open, in doubt or paid."
+        )
     if case.kind is Kind.INITIATION and not case.names_order:
-        # Its producer may have asked again under a new key, and nothing ties the two.
-        return Verdict.UNKNOWN
+        return Prospect(
+            Verdict.UNKNOWN,
+            "It names no order: its producer may have asked again under a new key, and nothing"
+            " ties the two.",
+        )
+    return None
+
+
+def _advised(advice: Advice, case: LetterCase) -> Prospect:
     match advice:
-        case Advice.AFTER_OUTAGE | Advice.AFTER_FIX:
-            return Verdict.SAFE
+        case Advice.AFTER_OUTAGE:
+            return Prospect(Verdict.SAFE, "Nothing was applied: replay it once the outage is over.")
+        case Advice.AFTER_FIX:
+            return Prospect(
+                Verdict.SAFE, "Nothing was applied: replay it once the cause is mended."
+            )
+        case Advice.LOOK_UP if _is_doubtful(case):
+            return Prospect(
+                Verdict.SAFE, "Asking again is harmless: nobody received what it may have left."
+            )
         case Advice.LOOK_UP:
-            return Verdict.SAFE if is_doubtful else Verdict.UNKNOWN
+            return Prospect(Verdict.UNKNOWN, "Only the provider can say what it has: ask it first.")
         case Advice.NEEDS_EDIT:
-            return Verdict.NEEDS_EDIT
+            return Prospect(
+                Verdict.NEEDS_EDIT, "The request itself is wrong: the same again fails again."
+            )
         case Advice.NEVER:
-            return Verdict.HOPELESS
+            return Prospect(Verdict.HOPELESS, "It cannot succeed any more under this key.")
         case other:
             assert_never(other)
 
 
+def _is_doubtful(case: LetterCase) -> bool:
+    return case.state is State.IN_DOUBT or case.may_be_applied
+
+
 def groups_of(tallies: Iterable[LetterTally]) -> tuple[LetterGroup, ...]:
-    """The tallies added up by code, the largest group first."""
-    by_code: dict[Code, list[LetterTally]] = {}
+    """The tallies added up by code: the unanswered ones, then the largest group first."""
+    by_code: dict[Code | None, list[LetterTally]] = {}
     for tally in tallies:
         by_code.setdefault(tally.case.code, []).append(tally)
     groups = [_group(code, each) for code, each in by_code.items()]
-    return tuple(sorted(groups, key=lambda group: (-group.count, group.code)))
+    return tuple(sorted(groups, key=_group_order))
 
 
-def _group(code: Code, tallies: list[LetterTally]) -> LetterGroup:
+def _group_order(group: LetterGroup) -> tuple[bool, int, str]:
+    return group.code is not None, -group.count, code_name(group.code)
+
+
+def _group(code: Code | None, tallies: list[LetterTally]) -> LetterGroup:
     verdicts = dict.fromkeys(Verdict, 0)
     for tally in tallies:
         verdicts[verdict_of(tally.case)] += tally.count
     return LetterGroup(
         code=code,
-        category=category_of(code),
-        advice=ADVICE[code],
+        category=None if code is None else category_of(code),
+        advice=Advice.AFTER_FIX if code is None else ADVICE[code],
         count=sum(tally.count for tally in tallies),
         confirmed=sum(tally.confirmed for tally in tallies),
         first=min(tally.first for tally in tallies),

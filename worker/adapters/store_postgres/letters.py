@@ -13,8 +13,7 @@ from worker.adapters.store_rows.letters import (
     read_letter_tally,
 )
 from worker.adapters.store_rows.values import FACT_COLUMNS, to_micros
-from worker.letters import LetterFilter, LetterTally
-from worker.records import LetterEntry
+from worker.letters import LetterEntry, LetterFilter, LetterTally
 
 # Put together from our own column names only; values are always bound.
 _JOINED = (
@@ -47,20 +46,24 @@ _WANTED = (
     " AND ($6::bytea IS NULL OR operations.operation_id = $6)"
     " AND answers.letter_failed_at < $7"
 )
-_PAGE = (
-    "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"
-    " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
-    f" answers.letter_confirmed, {sql.columns(FACT_COLUMNS, 'operations')}"
-    f"{_JOINED_IN_ORDER}{_WANTED} AND (answers.letter_failed_at, answers.operation_id) > ($8, $9)"
-    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT $10"
-)
-_TALLIES = (
-    "SELECT answers.letter_code, operations.kind, operations.state, operations.operation_class,"
+# What decides whether a replay can help: the fields of ``LetterCase`` in their order.
+_CASE = (
+    "answers.letter_code, operations.kind, operations.state, operations.operation_class,"
     " operations.link_published, operations.unknown_attempts > operations.cleared_attempts,"
     " operations.first_seen < $9 OR coalesce(operations.not_after < $8, false),"
     " coalesce(operations.id_commande, '0') <> '0',"
-    " coalesce(owners.state IN ('calling', 'retry_wait', 'in_doubt', 'succeeded'), false),"
-    " count(*), sum(answers.letter_confirmed),"
+    " coalesce(owners.state IN ('calling', 'retry_wait', 'in_doubt', 'succeeded'), false)"
+)
+_PAGE = (
+    f"SELECT {_CASE}, operations.operation_id, operations.payment_id, answers.sequence,"
+    " answers.letter_failed_at, operations.origin,"
+    f" answers.letter_confirmed, {sql.columns(FACT_COLUMNS, 'operations')}"
+    f"{_JOINED_IN_ORDER}{_OWNED}{_WANTED}"
+    " AND (answers.letter_failed_at, answers.operation_id) > ($10, $11)"
+    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT $12"
+)
+_TALLIES = (
+    f"SELECT {_CASE}, count(*), sum(answers.letter_confirmed),"
     " min(answers.letter_failed_at), max(answers.letter_failed_at)"
     f"{_JOINED}{_OWNED}{_WANTED}"
     " AND answers.letter_failed_at >= $10 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
@@ -68,11 +71,18 @@ _TALLIES = (
 
 
 async def letters(
-    reader: Reader, *, after: tuple[datetime, UUID] | None, limit: int, wanted: LetterFilter
+    reader: Reader,
+    *,
+    after: tuple[datetime, UUID] | None,
+    limit: int,
+    now: datetime,
+    first_seen_before: datetime,
+    wanted: LetterFilter,
 ) -> Sequence[LetterEntry]:
     """See ``ports.Store.letters``."""
     _since, *values = filter_values(wanted)
-    rows = await reader.rows(_PAGE, *values, *page_start(wanted, after), limit)
+    times = to_micros(now), to_micros(first_seen_before)
+    rows = await reader.rows(_PAGE, *values, *times, *page_start(wanted, after), limit)
     return [read_letter_entry(row) for row in rows]
 
 

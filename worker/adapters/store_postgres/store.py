@@ -18,7 +18,7 @@ from worker.adapters.store_postgres.schema import check
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
-from worker.letters import EVERY_LETTER, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -27,7 +27,6 @@ from worker.records import (
     Books,
     Change,
     History,
-    LetterEntry,
     Needs,
     Record,
     Restoration,
@@ -147,9 +146,18 @@ class PostgresStore:
         *,
         after: tuple[datetime, UUID] | None,
         limit: int,
+        now: datetime,
+        first_seen_before: datetime,
         wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
-        return await letters.letters(self._open_reader, after=after, limit=limit, wanted=wanted)
+        return await letters.letters(
+            self._open_reader,
+            after=after,
+            limit=limit,
+            now=now,
+            first_seen_before=first_seen_before,
+            wanted=wanted,
+        )
 
     async def letter_tallies(
         self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter

@@ -16,8 +16,7 @@ from worker.adapters.store_rows.letters import (
     read_letter_tally,
 )
 from worker.adapters.store_rows.values import FACT_COLUMNS, to_micros
-from worker.letters import LetterFilter, LetterTally
-from worker.records import LetterEntry
+from worker.letters import LetterEntry, LetterFilter, LetterTally
 
 # Put together from our own column names only; values are always bound.
 _JOINED = (
@@ -40,21 +39,24 @@ _WANTED = (
     " AND (:payment_id IS NULL OR operations.payment_id = :payment_id)"
     " AND (:operation_id IS NULL OR operations.operation_id = :operation_id)"
 )
+# What decides whether a replay can help: the fields of ``LetterCase`` in their order.
+_CASE = (
+    "answers.letter_code, operations.kind, operations.state, operations.operation_class,"
+    " operations.link_published, operations.unknown_attempts > operations.cleared_attempts,"
+    " operations.first_seen < :first_seen_before OR coalesce(operations.not_after < :now, 0),"
+    " coalesce(operations.id_commande, '0') <> '0',"
+    " coalesce(owners.state IN ('calling', 'retry_wait', 'in_doubt', 'succeeded'), 0)"
+)
 _PAGE = (
-    "SELECT operations.operation_id, operations.kind, operations.payment_id, answers.sequence,"
-    " operations.state, answers.letter_code, answers.letter_failed_at, operations.origin,"
+    f"SELECT {_CASE}, operations.operation_id, operations.payment_id, answers.sequence,"
+    " answers.letter_failed_at, operations.origin,"
     f" answers.letter_confirmed, {', '.join(f'operations.{name}' for name in FACT_COLUMNS)}"
-    f"{_JOINED}{_WANTED}"
+    f"{_JOINED}{_OWNED}{_WANTED}"
     " AND (answers.letter_failed_at, answers.operation_id) > (:failed_at, :after)"
     " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT :limit"
 )
 _TALLIES = (
-    "SELECT answers.letter_code, operations.kind, operations.state, operations.operation_class,"
-    " operations.link_published, operations.unknown_attempts > operations.cleared_attempts,"
-    " operations.first_seen < :first_seen_before OR coalesce(operations.not_after < :now, 0),"
-    " coalesce(operations.id_commande, '0') <> '0',"
-    " coalesce(owners.state IN ('calling', 'retry_wait', 'in_doubt', 'succeeded'), 0),"
-    " count(*), sum(answers.letter_confirmed),"
+    f"SELECT {_CASE}, count(*), sum(answers.letter_confirmed),"
     " min(answers.letter_failed_at), max(answers.letter_failed_at)"
     f"{_JOINED}{_OWNED}{_WANTED}"
     " AND answers.letter_failed_at >= :since GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
@@ -66,12 +68,15 @@ def letters(
     *,
     after: tuple[datetime, UUID] | None,
     limit: int,
+    now: datetime,
+    first_seen_before: datetime,
     wanted: LetterFilter,
 ) -> Sequence[LetterEntry]:
     """See ``ports.Store.letters``."""
     failed_at, place = page_start(wanted, after)
     values = filter_values(wanted)._asdict()
     values |= {"failed_at": failed_at, "after": place, "limit": limit}
+    values |= {"now": to_micros(now), "first_seen_before": to_micros(first_seen_before)}
     return [read_letter_entry(row) for row in connection.execute(_PAGE, values).fetchall()]
 
 

@@ -20,7 +20,7 @@ from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
 from worker.adapters.store_sqlite.schema import prepare
 from worker.adapters.store_sqlite.view import run_change, savepoint
 from worker.adapters.store_sqlite.writer import Writer
-from worker.letters import EVERY_LETTER, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -29,7 +29,6 @@ from worker.records import (
     Books,
     Change,
     History,
-    LetterEntry,
     Needs,
     Record,
     Restoration,
@@ -200,10 +199,19 @@ class SqliteStore:
         *,
         after: tuple[datetime, UUID] | None,
         limit: int,
+        now: datetime,
+        first_seen_before: datetime,
         wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
         return await self._inspect(
-            partial(letters.letters, after=after, limit=limit, wanted=wanted)
+            partial(
+                letters.letters,
+                after=after,
+                limit=limit,
+                now=now,
+                first_seen_before=first_seen_before,
+                wanted=wanted,
+            )
         )
 
     async def letter_tallies(
