@@ -27,6 +27,7 @@ from worker.records import (
     Kind,
     Letter,
     Needs,
+    QueueLock,
     Record,
     Restoration,
     Standing,
@@ -51,6 +52,7 @@ class MemoryTables:
     attempts: list[AttemptEntry] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
     restorations: list[Restoration] = field(default_factory=list)
+    queue_locks: dict[str, QueueLock] = field(default_factory=dict)
 
     def answer_of(self, record: Record | None) -> Answer | None:
         """The answer that a record names."""
@@ -227,6 +229,24 @@ class MemoryStore:
             ),
             letters=dict(Counter(found[1].code for found in undone if found is not None)),
         )
+
+    async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
+        def work() -> QueueLock | None:
+            held = self.tables.queue_locks.get(lock.queue)
+            if held is not None and held.token != lock.token and held.until > now:
+                return held
+            self.tables.queue_locks[lock.queue] = lock
+            return None
+
+        return await self._submit(work)
+
+    async def unlock_queue(self, queue: str, token: UUID) -> None:
+        def work() -> None:
+            held = self.tables.queue_locks.get(queue)
+            if held is not None and held.token == token:
+                del self.tables.queue_locks[queue]
+
+        await self._submit(work)
 
     async def restoration(self) -> Restoration | None:
         await self._read()

@@ -34,6 +34,7 @@ from worker.records import (
     Change,
     History,
     Needs,
+    QueueLock,
     Record,
     Restoration,
     Standing,
@@ -317,6 +318,14 @@ class Ledger:
 
         needs = Needs(tuple(dict.fromkeys([*operations, *payments])))
         return await self._store.transact(needs, apply)
+
+    async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
+        """Take or renew a queue for one walk; else the lock that stands in the way."""
+        return await self._store.lock_queue(lock, now=now)
+
+    async def unlock_queue(self, queue: str, token: UUID) -> None:
+        """Give a queue back."""
+        await self._store.unlock_queue(queue, token)
 
     async def standing(self) -> Standing:
         """What is in doubt or unsent as a whole, for metrics."""

@@ -16,6 +16,7 @@ from worker.records import (
     Change,
     History,
     Needs,
+    QueueLock,
     Record,
     Restoration,
     Standing,
@@ -145,6 +146,15 @@ class Store(Protocol):
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         """What was first seen from ``since`` until before ``until``, in one look."""
+
+    async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
+        """Take a queue for one walk, or renew it, by compare-and-set on its token.
+
+        ``None`` when it is ours; else the lock that stands in the way, not yet over at ``now``.
+        """
+
+    async def unlock_queue(self, queue: str, token: UUID) -> None:
+        """Give a queue back; one that another has taken meanwhile stays his."""
 
     async def restoration(self) -> Restoration | None:
         """The latest return of the ledger from a backup, if there ever was one."""

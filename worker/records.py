@@ -224,6 +224,21 @@ class Restoration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLock:
+    """Who walks a queue, for what, and until when he has it to himself unless he renews it.
+
+    ``queue`` is a name of ours, ``token`` the walk's own: whoever shows it renews or gives back.
+    """
+
+    queue: str
+    token: UUID
+    actor: str
+    purpose: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """One act that a person must be able to look up: who, what, why."""
 

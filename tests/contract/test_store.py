@@ -50,6 +50,7 @@ from worker.records import (
     History,
     Kind,
     Needs,
+    QueueLock,
     Record,
     Restoration,
     Standing,
@@ -952,6 +953,8 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.unpublished(decided_before=START, after=None, limit=1),
         lambda: store.operation_of(number(1)),
         lambda: store.books(since=START, until=START),
+        lambda: store.lock_queue(walk_lock(), now=START),
+        lambda: store.unlock_queue("dead-letters", number(1)),
         store.restoration,
         lambda: store.attempts(number(1)),
         lambda: store.audit(None),
@@ -1176,3 +1179,55 @@ async def test_a_restoration_is_remembered_and_the_latest_counts(ledger: LedgerO
         await write(store, restoration=restoration)
     await store.close()
     assert await (await ledger.open()).restoration() == later
+
+
+# --- one walk at a time ------------------------------------------------------------------------
+
+
+def walk_lock(
+    token: int = 1, *, actor: str = "anna", seconds: int = 30, queue: str = "dead-letters"
+) -> QueueLock:
+    return QueueLock(
+        queue=queue,
+        token=number(token),
+        actor=actor,
+        purpose="replay R-1",
+        since=START,
+        until=START + seconds * SECOND,
+    )
+
+
+async def test_a_queue_has_one_walk_at_a_time(ledger: LedgerOnTrial) -> None:
+    first, second = await ledger.open(), await ledger.open()
+    assert await first.lock_queue(walk_lock(1), now=START) is None
+    assert await second.lock_queue(walk_lock(2, actor="bert"), now=START) == walk_lock(1)
+    assert await second.lock_queue(walk_lock(2, queue="unclaimed"), now=START) is None
+
+
+async def test_only_its_holder_renews_or_gives_back_a_queue(store: ObservableStore) -> None:
+    await store.lock_queue(walk_lock(1), now=START)
+    renewed = replace(walk_lock(1), until=START + 40 * SECOND)
+    assert await store.lock_queue(renewed, now=START + 10 * SECOND) is None
+    await store.unlock_queue("dead-letters", number(2))
+    late = START + 35 * SECOND
+    assert await store.lock_queue(walk_lock(2, seconds=65), now=late) == renewed
+    await store.unlock_queue("dead-letters", number(1))
+    assert await store.lock_queue(walk_lock(2, seconds=65), now=late) is None
+
+
+async def test_a_queue_is_free_again_when_its_lease_is_over(store: ObservableStore) -> None:
+    await store.lock_queue(walk_lock(1, seconds=30), now=START)
+    other = walk_lock(2, actor="bert", seconds=60)
+    assert await store.lock_queue(other, now=START + 29 * SECOND) == walk_lock(1)
+    assert await store.lock_queue(other, now=START + 30 * SECOND) is None
+    assert await store.lock_queue(walk_lock(1, seconds=70), now=START + 31 * SECOND) == other
+
+
+async def test_of_many_who_want_a_queue_at_once_one_gets_it(ledger: LedgerOnTrial) -> None:
+    stores = [await ledger.open() for _ in range(4)]
+    held = await asyncio.gather(
+        *(store.lock_queue(walk_lock(n), now=START) for n, store in enumerate(stores, 1))
+    )
+    winners = [n for n, holder in enumerate(held, 1) if holder is None]
+    assert len(winners) == 1
+    assert {holder for holder in held if holder is not None} == {walk_lock(winners[0])}

@@ -35,6 +35,7 @@ from worker.records import (
     Change,
     History,
     Needs,
+    QueueLock,
     Record,
     Restoration,
     Standing,
@@ -182,6 +183,7 @@ _OF_THE_LEDGER = frozenset(
         "expired_claims",
         "find",
         "has_room",
+        "lock",
         "mark",
         "overdue_waits",
         "refuse",
@@ -189,6 +191,7 @@ _OF_THE_LEDGER = frozenset(
         "reopen",
         "settle",
         "take_unpublished",
+        "unlock",
     )
 )
 
@@ -277,6 +280,12 @@ class FusedStore:
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await self._inner.books(since=since, until=until)
+
+    async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
+        return await self._through("lock", lambda: self._inner.lock_queue(lock, now=now))
+
+    async def unlock_queue(self, queue: str, token: UUID) -> None:
+        await self._through("unlock", lambda: self._inner.unlock_queue(queue, token))
 
     async def restoration(self) -> Restoration | None:
         return await self._inner.restoration()

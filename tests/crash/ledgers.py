@@ -99,6 +99,7 @@ _CLEARED = (
     "audit",
     "fingerprints",
     "operations",
+    "queue_locks",
     "restorations",
     "tombstones",
 )

@@ -41,6 +41,7 @@ class Desk:
                 ledger=tool.ledger,
                 queue=FusedLetterQueue(self.queue, fuse),
                 publisher=FusedPublisher(self.world.broker, fuse),
+                actor=ACT.actor,
             )
             try:
                 await letters.replay(wanted, ACT)

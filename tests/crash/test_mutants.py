@@ -32,10 +32,11 @@ from worker.lifecycle.table import IllegalMoveError
 from worker.lifecycle.wishes import Claim, Claimed
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Fingerprint
-from worker.ports import Clock, LetterInHand, Publisher, Store, View
+from worker.ports import Clock, Publisher, Store, View
 from worker.records import Answer, Change, Needs, Record, Restoration, State, Tombstone
 from worker.replies import Replies
 from worker.rules import Rules
+from worker.walks import NotConfirmedError, WalkedLetter
 
 Result = TypeVar("Result")
 
@@ -223,17 +224,16 @@ MUTANTS: dict[str, tuple[str, object]] = {
 """Where each fault is put in, and the fault."""
 
 
-async def let_go_before_confirmed(
-    self: object, letter: LetterInHand, copy: OutgoingMessage
-) -> bool:
-    publisher: Publisher = self._publisher  # type: ignore[attr-defined]  # the fault sits inside
-    await letter.acknowledge()
-    return await publisher.publish(copy) is Publication.CONFIRMED
+async def let_go_before_confirmed(self: WalkedLetter, copy: OutgoingMessage) -> None:
+    publisher: Publisher = self._publisher  # the fault sits inside
+    await self.remove()
+    if await publisher.publish(copy) is not Publication.CONFIRMED:
+        raise NotConfirmedError
 
 
 REPLAY_MUTANTS: dict[str, tuple[str, object]] = {
     "a letter is let go before its copy is confirmed": (
-        "worker.deadletters.DeadLetters._moved",
+        "worker.walks.WalkedLetter.send",
         let_go_before_confirmed,
     ),
     "a doubt may be opened again": ("worker.lifecycle.reopen._bar", lambda _record: None),

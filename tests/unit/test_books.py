@@ -55,7 +55,9 @@ class Office:
     ) -> Report:
         self.collect()
         ledger = self.world.worker().ledger
-        letters = DeadLetters(ledger=ledger, queue=self.queue, publisher=self.world.broker)
+        letters = DeadLetters(
+            ledger=ledger, queue=self.queue, publisher=self.world.broker, actor="anna"
+        )
         keeper = Bookkeeper(
             ledger=ledger, clock=self.world.clock, letters=letters if has_broker else None
         )

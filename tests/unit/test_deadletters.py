@@ -56,7 +56,10 @@ class Desk:
         self.collect()
         publisher: Publisher = self.world.broker
         letters = DeadLetters(
-            ledger=ledger or self.world.worker().ledger, queue=self.queue, publisher=publisher
+            ledger=ledger or self.world.worker().ledger,
+            queue=self.queue,
+            publisher=publisher,
+            actor="anna",
         )
         report = await letters.replay(wanted, ACT)
         self.collect()

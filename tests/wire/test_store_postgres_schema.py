@@ -67,7 +67,11 @@ async def test_a_ledger_is_made_once_and_left_alone_after(address: PostgresAddre
 
 async def test_commands_started_together_make_one_ledger(address: PostgresAddress) -> None:
     done = await asyncio.gather(*(initialise(address) for _ in range(5)))
-    assert sorted(each.before or 0 for each in done) == [0, NEWEST, NEWEST, NEWEST, NEWEST]
+    created, *met = sorted(each.before or 0 for each in done)
+    assert created == 0
+    # A step is a transaction of its own, so some may have met a ledger half made.
+    assert all(1 <= version <= NEWEST for version in met)
+    assert {each.after for each in done} == {NEWEST}
     await (await open_store(address)).close()
 
 

@@ -87,7 +87,12 @@ async def _replayed(
 ) -> tuple[ReplayReport, Record | None]:
     act = Act(actor=operating_system_account(), run=f"R-{context.clock.nonce()[:8]}", reason=reason)
     async with opened_ledger(context) as ledger, opened_desk(context) as desk:
-        letters = DeadLetters(ledger=ledger, queue=desk.dead_letters, publisher=desk.publisher)
+        letters = DeadLetters(
+            ledger=ledger,
+            queue=desk.dead_letters,
+            publisher=desk.publisher,
+            actor=operating_system_account(),
+        )
         report = await letters.replay(operation_id, act)
         if report.result is not Replayed.REPLAYED:
             found = await ledger.find(operation_id)

@@ -12,6 +12,7 @@ from worker.cli.context import CommandContext
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.ledger import Ledger
 from worker.ports import StoreUnavailableError
+from worker.walks import QueueLockedError
 
 Result = TypeVar("Result")
 
@@ -35,6 +36,16 @@ def run_with_ledger(work: Coroutine[Any, Any, Result]) -> Result:
         return run_with_broker(work)
     except LedgerError as error:
         raise ledger_error(error) from error
+    except QueueLockedError as locked:
+        holder = locked.holder
+        raise CommandError(
+            "queue_locked",
+            f"{holder.actor} is walking the {holder.queue} queue"
+            f" since {holder.since:%Y-%m-%d %H:%M:%SZ} ({holder.purpose}).",
+            exit_code=ExitCode.UNREACHABLE,
+            field=holder.queue,
+            fix="Wait for it to end; a walk that died gives the queue back within 30 seconds.",
+        ) from locked
     except StoreUnavailableError as error:
         raise CommandError(
             "ledger_unavailable",

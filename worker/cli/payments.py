@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from worker.books import Bookkeeper, Report, Walk
+from worker.cli.actor import operating_system_account
 from worker.cli.books_shown import show
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
@@ -81,7 +82,12 @@ async def _from_both(
     context: CommandContext, period: tuple[datetime, datetime], walk: Walk
 ) -> tuple[Report, int | None]:
     async with opened_ledger(context) as ledger, opened_desk(context) as desk:
-        letters = DeadLetters(ledger=ledger, queue=desk.dead_letters, publisher=desk.publisher)
+        letters = DeadLetters(
+            ledger=ledger,
+            queue=desk.dead_letters,
+            publisher=desk.publisher,
+            actor=operating_system_account(),
+        )
         books = Bookkeeper(ledger=ledger, clock=ledger.clock, letters=letters)
         report = await books.report(since=period[0], until=period[1], walk=walk)
         return report, await desk.unclaimed.depth()

@@ -124,7 +124,10 @@ class Reader:
         return not read_only, now
 
     async def rows(self, statement: str, *values: object) -> list[Row]:
-        """The rows of one statement."""
+        """The rows of one statement.
+
+        It may run twice: one that writes, as those of the operators' tools do, must bear that.
+        """
 
         async def look(connection: Connection) -> list[Row]:
             return [tuple(row) for row in await connection.fetch(statement, *values)]

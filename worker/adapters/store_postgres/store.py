@@ -9,7 +9,7 @@ from uuid import UUID
 from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerUnreachableError
-from worker.adapters.store_postgres import inspection, letters
+from worker.adapters.store_postgres import inspection, letters, locks
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
@@ -28,6 +28,7 @@ from worker.records import (
     Change,
     History,
     Needs,
+    QueueLock,
     Record,
     Restoration,
     Standing,
@@ -189,6 +190,12 @@ class PostgresStore:
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await inspection.books(self._open_reader, since=since, until=until)
+
+    async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
+        return await locks.lock_queue(self._open_reader, lock, now=now)
+
+    async def unlock_queue(self, queue: str, token: UUID) -> None:
+        await locks.unlock_queue(self._open_reader, queue, token)
 
     async def restoration(self) -> Restoration | None:
         return await inspection.restoration(self._open_reader)

@@ -13,7 +13,7 @@ from uuid import UUID
 from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.values import to_micros
-from worker.adapters.store_sqlite import inspection, letters
+from worker.adapters.store_sqlite import inspection, letters, locks
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.reader import Reader
 from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
@@ -30,6 +30,7 @@ from worker.records import (
     Change,
     History,
     Needs,
+    QueueLock,
     Record,
     Restoration,
     Standing,
@@ -186,6 +187,12 @@ class SqliteStore:
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await self._inspect(partial(inspection.books, since=since, until=until))
+
+    async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
+        return await self._writer.submit(partial(locks.lock_queue, lock=lock, now=now))
+
+    async def unlock_queue(self, queue: str, token: UUID) -> None:
+        await self._writer.submit(partial(locks.unlock_queue, queue=queue, token=token))
 
     async def restoration(self) -> Restoration | None:
         return await self._inspect(inspection.restoration)
