@@ -256,10 +256,10 @@ class Ledger:
                 yield answer
             after = page[-1].event.occurred_at, page[-1].event.event_id
 
-    async def all_letters(self) -> AsyncIterator[LetterEntry]:
-        """The whole dead-letter index, oldest first, page by page."""
+    async def all_letters(self, wanted: LetterFilter = EVERY_LETTER) -> AsyncIterator[LetterEntry]:
+        """All of the dead-letter index that is wanted, oldest first, page by page."""
         after = None
-        while page := await self.letters(after=after, limit=PAGE):
+        while page := await self.letters(after=after, limit=PAGE, wanted=wanted):
             for entry in page:
                 yield entry
             after = page[-1].failed_at, page[-1].operation_id

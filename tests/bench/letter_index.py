@@ -1,8 +1,8 @@
 """What looking through many dead letters costs: ``python -m tests.bench.letter_index``.
 
 A ledger is filled with so many letters and as many payments that went well; then a process of its
-own groups them and lists them all, page by page, and tells how long that took and how far its
-memory grew meanwhile.
+own groups them, lists them all, page by page, plans their replay, and reads the plan back. It tells
+how long each took and how far its memory grew meanwhile.
 """
 
 import argparse
@@ -26,7 +26,11 @@ from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.ledgers import initialise_ledger, open_ledger
 from worker.codes import Code
 from worker.ledger import Ledger
-from worker.model import Secret
+from worker.letters import EVERY_LETTER
+from worker.model import Environment, Secret
+from worker.plans.files import plan_rows, read_plan, writing_plan
+from worker.plans.making import rows_wanted
+from worker.plans.rows import LIFETIME, Plan, PlanHeader
 from worker.ports import View
 from worker.records import Answer, Change, Needs, Record, State
 from worker.rules import PostgresAddress, Rules
@@ -47,6 +51,10 @@ class Cost:
     grouping_mebibytes: float
     listing_seconds: float
     listing_mebibytes: float
+    planning_seconds: float
+    planning_mebibytes: float
+    reading_seconds: float
+    reading_mebibytes: float
 
 
 async def _fill(place: Place, key: Secret, letters: int) -> None:
@@ -96,17 +104,44 @@ async def _measure(place: Place, key: Secret) -> Cost:
     count = 0
     async for _ in ledger.all_letters():
         count += 1
+    listed = _peak()
+    listing_seconds, began = perf_counter() - began, perf_counter()
+    with TemporaryDirectory() as directory:
+        plan = await _planned(ledger, Path(directory) / "plan.json")
+        planning_seconds, planned, began = perf_counter() - began, _peak(), perf_counter()
+        read_plan(plan.path, now=plan.created_at, environment=plan.environment)
+        assert sum(1 for _ in plan_rows(plan.path)) == plan.size == count
+        reading_seconds = perf_counter() - began
     cost = Cost(
         letters=count,
         mebibytes=size,
         grouping_seconds=tuple(seconds),
         grouping_mebibytes=round(grouped - size, 1),
-        listing_seconds=round(perf_counter() - began, 3),
-        listing_mebibytes=round(_peak() - grouped, 1),
+        listing_seconds=round(listing_seconds, 3),
+        listing_mebibytes=round(listed - grouped, 1),
+        planning_seconds=round(planning_seconds, 3),
+        planning_mebibytes=round(planned - listed, 1),
+        reading_seconds=round(reading_seconds, 3),
+        reading_mebibytes=round(_peak() - planned, 1),
     )
     assert grouped_letters == count
     await store.close()
     return cost
+
+
+async def _planned(ledger: Ledger, path: Path) -> Plan:
+    now = ledger.clock.now()
+    header = PlanHeader(
+        environment=Environment.STAGING,
+        created_at=now,
+        expires_at=now + LIFETIME,
+        actor="bench",
+        wanted={},
+    )
+    with writing_plan(path, header) as writer:
+        async for row in rows_wanted(ledger, EVERY_LETTER, until=now):
+            writer.add(row)
+        return writer.seal()
 
 
 def _peak() -> float:

@@ -68,22 +68,18 @@ def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read(plan.path) == plan
     assert tuple(plan_rows(plan.path)) == ROWS
     assert tuple(plan_rows(plan.path, sha256_wanted=plan.sha256)) == ROWS
+    away = PlanTotal(
+        code=Code.PROVIDER_UNAVAILABLE,
+        verdict=Verdict.SAFE,
+        reason=ROW.reason,
+        mode=RunMode.TEST,
+        count=2,
+        cents=2000,
+    )
     assert plan.totals == (
-        PlanTotal(code=None, verdict=Verdict.SAFE, mode=None, count=1, cents=0),
-        PlanTotal(
-            code=Code.PROVIDER_UNAVAILABLE,
-            verdict=Verdict.HOPELESS,
-            mode=RunMode.TEST,
-            count=1,
-            cents=99,
-        ),
-        PlanTotal(
-            code=Code.PROVIDER_UNAVAILABLE,
-            verdict=Verdict.SAFE,
-            mode=RunMode.TEST,
-            count=2,
-            cents=2000,
-        ),
+        replace(away, code=None, mode=None, count=1, cents=0),
+        replace(away, verdict=Verdict.HOPELESS, count=1, cents=99),
+        away,
     )
     assert (plan.size, plan.counts[Verdict.SAFE], plan.counts[Verdict.UNKNOWN]) == (4, 3, 0)
     assert plan.cents(Verdict.SAFE) == {None: 0, RunMode.TEST: 2000}

@@ -1,5 +1,6 @@
 """Whether a replay can help: foreseen by the rules that the reopening and the claim go by."""
 
+import re
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
@@ -144,6 +145,40 @@ def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_
         elif not is_reopened and kind is not Kind.REFUSAL:
             assert verdict_of(case) is Verdict.UNKNOWN, case
     assert promised
+
+
+def test_every_verdict_comes_with_sentences_of_its_own() -> None:
+    """Every case there can be: a plan's reason never fits another verdict, and holds no value."""
+    reasons: dict[str, set[Verdict]] = {}
+    flags = (False, True)
+    for (
+        code,
+        kind,
+        state,
+        operation_class,
+        published,
+        applied,
+        expired,
+        named,
+        superseded,
+    ) in product((None, *Code), Kind, (None, *State), (None, *OperationClass), *([flags] * 5)):
+        case = LetterCase(
+            code=code,
+            kind=kind,
+            state=state,
+            operation_class=operation_class,
+            link_published=published,
+            may_be_applied=applied,
+            is_expired=expired,
+            names_order=named,
+            is_superseded=superseded,
+        )
+        prospect = prospect_of(case)
+        assert prospect.verdict is verdict_of(case)
+        reasons.setdefault(prospect.reason, set()).add(prospect.verdict)
+    assert all(len(verdicts) == 1 for verdicts in reasons.values())
+    assert all(reason.endswith(".") and not re.search(r"[\d@]", reason) for reason in reasons)
+    assert set.union(*reasons.values()) == set(Verdict)
 
 
 def test_letters_are_grouped_by_code_unanswered_ones_first_then_the_largest_group() -> None:

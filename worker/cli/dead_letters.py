@@ -10,6 +10,7 @@ from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonO
 from worker.cli.exit_codes import ExitCode
 from worker.cli.letter_groups import show_groups
 from worker.cli.letters_listed import list_letters
+from worker.cli.letters_planned import plan_letters
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.payment_shown import show_payment
@@ -24,7 +25,7 @@ _POLL_SECONDS = 0.5
 def register(app: typer.Typer) -> None:
     """Add the ``dead-letters`` commands."""
     group = typer.Typer(
-        help="Group, list, show and replay dead letters.",
+        help="Group, list, show, plan and replay dead letters.",
         epilog="Example: payment-worker dead-letters --json",
         invoke_without_command=True,
     )
@@ -35,6 +36,10 @@ def register(app: typer.Typer) -> None:
     group.command("show", epilog="Example: payment-worker dead-letters show 5b1f0c1e-... --json")(
         show_payment
     )
+    group.command(
+        "plan",
+        epilog="Example: payment-worker dead-letters plan --code provider_unavailable -o plan.json",
+    )(plan_letters)
     group.command(
         "replay",
         epilog="Example: payment-worker dead-letters replay 5b1f0c1e-... --reason 'outage over'",

@@ -19,7 +19,7 @@ _COLUMNS = (
     *(verdict.value for verdict in Verdict),
 )
 _HUMAN = ("code", "count", "first", "last", "can_a_replay_help", "what_first")
-_SAYS = MappingProxyType(
+CAN_HELP = MappingProxyType(
     {
         Verdict.SAFE: "replayable",
         Verdict.ALREADY_DONE: "already done",
@@ -28,7 +28,7 @@ _SAYS = MappingProxyType(
         Verdict.UNKNOWN: "to be looked up",
     }
 )
-_FIRST = MappingProxyType(
+WHAT_FIRST = MappingProxyType(
     {
         Advice.AFTER_OUTAGE: "wait for the provider",
         Advice.AFTER_FIX: "mend the cause",
@@ -79,7 +79,7 @@ def _show_to_people(output: Output, groups: Sequence[LetterGroup]) -> None:
             "first": f"{group.first:%Y-%m-%d %H:%MZ}",
             "last": f"{group.last:%Y-%m-%d %H:%MZ}",
             "can_a_replay_help": _sums([group]),
-            "what_first": _FIRST[group.advice],
+            "what_first": WHAT_FIRST[group.advice],
         }
         for group in groups
     ]
@@ -95,4 +95,4 @@ def _show_to_people(output: Output, groups: Sequence[LetterGroup]) -> None:
 
 def _sums(groups: Sequence[LetterGroup]) -> str:
     sums = {verdict: sum(each.verdicts[verdict] for each in groups) for verdict in Verdict}
-    return ", ".join(f"{count} {_SAYS[verdict]}" for verdict, count in sums.items() if count)
+    return ", ".join(f"{count} {CAN_HELP[verdict]}" for verdict, count in sums.items() if count)

@@ -56,6 +56,11 @@ class Prospect:
     reason: str
 
 
+def advice_on(code: Code | None) -> Advice:
+    """What has to happen before letters of this code are replayed; ``None``: unanswered."""
+    return Advice.AFTER_FIX if code is None else ADVICE[code]
+
+
 def verdict_of(case: LetterCase) -> Verdict:
     """Whether a replay of such a letter can help; ``SAFE`` is one that the ledger would reopen."""
     return prospect_of(case).verdict
@@ -168,7 +173,7 @@ def _group(code: Code | None, tallies: list[LetterTally]) -> LetterGroup:
     return LetterGroup(
         code=code,
         category=None if code is None else category_of(code),
-        advice=Advice.AFTER_FIX if code is None else ADVICE[code],
+        advice=advice_on(code),
         count=sum(tally.count for tally in tallies),
         confirmed=sum(tally.confirmed for tally in tallies),
         first=min(tally.first for tally in tallies),

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -38,10 +38,11 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanTotal:
-    """Rows of one code, verdict and mode: how many, and their amounts in euro cents."""
+    """Rows of one code, verdict, reason and mode: how many, and their amounts in euro cents."""
 
     code: Code | None
     verdict: Verdict
+    reason: str
     mode: RunMode | None
     count: int
     cents: int
@@ -62,8 +63,8 @@ class PlanHeader:
 class Plan:
     """A plan that was written, or read and found whole; its rows stay in the file at ``path``.
 
-    ``sha256`` is over every byte before the file's last line, ``totals`` are by code, verdict and
-    mode, and every amount is in euro cents.
+    ``sha256`` is over every byte before the file's last line, ``totals`` are by code, verdict,
+    reason and mode, and every amount is in euro cents.
     """
 
     path: Path
@@ -101,21 +102,17 @@ class Tally:
     """Adds rows up as they pass, in memory that does not grow with them."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Code | None, Verdict, RunMode | None]] = Counter()
-        self._cents: Counter[tuple[Code | None, Verdict, RunMode | None]] = Counter()
+        self._totals: dict[tuple[str, ...], PlanTotal] = {}
 
     def add(self, row: PlanRow) -> None:
         """Count one row."""
-        group = row.code, row.verdict, row.mode
-        self._counts[group] += 1
-        self._cents[group] += row.amount or 0
+        group = (row.code or "", row.verdict, row.reason, row.mode or "")
+        total = self._totals.get(group) or PlanTotal(
+            code=row.code, verdict=row.verdict, reason=row.reason, mode=row.mode, count=0, cents=0
+        )
+        cents = total.cents + (row.amount or 0)
+        self._totals[group] = replace(total, count=total.count + 1, cents=cents)
 
     def totals(self) -> tuple[PlanTotal, ...]:
         """The sums so far, in an order that depends on the rows alone."""
-        return tuple(
-            PlanTotal(code=code, verdict=verdict, mode=mode, count=count, cents=cents)
-            for (code, verdict, mode), count in sorted(
-                self._counts.items(), key=lambda each: tuple(str(part) for part in each[0])
-            )
-            for cents in (self._cents[code, verdict, mode],)
-        )
+        return tuple(self._totals[group] for group in sorted(self._totals))
