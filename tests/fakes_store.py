@@ -11,10 +11,18 @@ from uuid import UUID
 
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_rows.answers import in_order
-from worker.letters import EVERY_LETTER, LetterCase, LetterEntry, LetterFilter, LetterTally
+from worker.letters import (
+    EVERY_LETTER,
+    LetterCase,
+    LetterEntry,
+    LetterFilter,
+    LetterTally,
+    UnansweredLetter,
+    folded,
+)
 from worker.lifecycle.duplicates import NO_ORDER
 from worker.lifecycle.limits import may_be_applied
-from worker.model import Fingerprint, RunMode
+from worker.model import Facts, Fingerprint, Origin, RunMode
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -53,6 +61,7 @@ class MemoryTables:
     audit: list[AuditEntry] = field(default_factory=list)
     restorations: list[Restoration] = field(default_factory=list)
     queue_locks: dict[str, QueueLock] = field(default_factory=dict)
+    unanswered: dict[UUID, UnansweredLetter] = field(default_factory=dict)
 
     def answer_of(self, record: Record | None) -> Answer | None:
         """The answer that a record names."""
@@ -227,7 +236,13 @@ class MemoryStore:
                 )
                 for kind, state, account, mode in sorted(counts, key=_line_order)
             ),
-            letters=dict(Counter(found[1].code for found in undone if found is not None)),
+            letters=dict(
+                Counter(
+                    found[2].code
+                    for found in undone
+                    if found is not None and not found[1].letter_resolved
+                )
+            ),
         )
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
@@ -302,11 +317,59 @@ class MemoryStore:
     def _entries(
         self, wanted: LetterFilter, now: datetime, first_seen_before: datetime
     ) -> list[LetterEntry]:
-        entries = (
-            _letter_entry(self.tables, answer, now, first_seen_before)
+        decided = (
+            _letter_entry(self.tables, *found, now, first_seen_before)
             for answer in self.tables.answers.values()
+            if (found := _undone_letter(self.tables, answer)) is not None
+            and answer.letter_resolved == wanted.resolved
+            and _mentions(wanted.text, found[2].detail, found[0].origin, found[0].facts)
         )
-        return [entry for entry in entries if entry is not None and _is_wanted(entry, wanted)]
+        unanswered = (
+            _unanswered_entry(self.tables, letter, now, first_seen_before)
+            for letter in self.tables.unanswered.values()
+            if not wanted.resolved
+            and _mentions(wanted.text, letter.cause, letter.origin, letter.facts)
+        )
+        return [entry for entry in (*decided, *unanswered) if _is_wanted(entry, wanted)]
+
+    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
+        await self._read()
+        return self.tables.unanswered.get(operation_id)
+
+    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
+        def work() -> None:
+            for letter in found:
+                first = self.tables.unanswered.setdefault(letter.operation_id, letter)
+                self.tables.unanswered[letter.operation_id] = replace(
+                    first, found_at=letter.found_at, cause=first.cause or letter.cause
+                )
+
+        await self._submit(work)
+
+    async def forget_unanswered(self, operation_id: UUID) -> None:
+        await self._submit(lambda: self.tables.unanswered.pop(operation_id, None))
+
+    async def forget_unfound(self, *, found_before: datetime) -> int:
+        def work() -> int:
+            gone = [
+                each.operation_id
+                for each in self.tables.unanswered.values()
+                if each.found_at < found_before
+            ]
+            for operation_id in gone:
+                del self.tables.unanswered[operation_id]
+            return len(gone)
+
+        return await self._submit(work)
+
+    async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
+        await self._read()
+        found = [
+            record
+            for record in self.tables.records.values()
+            if record.kind is Kind.CANCELLATION and record.payment_id == payment_id
+        ]
+        return sorted(found, key=lambda record: (record.first_seen, record.operation_id))
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
         """The attempts of one operation in the order they ended."""
@@ -456,7 +519,7 @@ def _merged(before: Answer, after: Answer) -> Answer:
     )
 
 
-def _undone_letter(tables: MemoryTables, answer: Answer) -> tuple[Record, Letter] | None:
+def _undone_letter(tables: MemoryTables, answer: Answer) -> tuple[Record, Answer, Letter] | None:
     record = tables.records.get(answer.operation_id)
     if (
         record is None
@@ -465,16 +528,17 @@ def _undone_letter(tables: MemoryTables, answer: Answer) -> tuple[Record, Letter
         or record.state not in {State.FAILED, State.IN_DOUBT}
     ):
         return None
-    return record, answer.letter
+    return record, answer, answer.letter
 
 
 def _letter_entry(
-    tables: MemoryTables, answer: Answer, now: datetime, first_seen_before: datetime
-) -> LetterEntry | None:
-    found = _undone_letter(tables, answer)
-    if found is None:
-        return None
-    record, letter = found
+    tables: MemoryTables,
+    record: Record,
+    answer: Answer,
+    letter: Letter,
+    now: datetime,
+    first_seen_before: datetime,
+) -> LetterEntry:
     too_late = record.not_after is not None and record.not_after < now
     return LetterEntry(
         operation_id=record.operation_id,
@@ -493,16 +557,50 @@ def _letter_entry(
             may_be_applied=may_be_applied(record),
             is_expired=too_late or record.first_seen < first_seen_before,
             names_order=record.facts.id_commande not in {None, NO_ORDER},
-            is_superseded=_is_superseded(tables, record),
+            is_superseded=_is_superseded(tables, record.operation_id, record.fingerprint),
         ),
     )
 
 
-def _is_superseded(tables: MemoryTables, record: Record) -> bool:
-    if record.fingerprint is None:
+def _unanswered_entry(
+    tables: MemoryTables, letter: UnansweredLetter, now: datetime, first_seen_before: datetime
+) -> LetterEntry:
+    row = tables.records.get(letter.operation_id)
+    too_late = letter.not_after is not None and letter.not_after < now
+    return LetterEntry(
+        operation_id=letter.operation_id,
+        payment_id=letter.payment_id,
+        sequence=letter.sequence,
+        failed_at=letter.failed_at,
+        origin=letter.origin,
+        facts=letter.facts,
+        confirmed=True,
+        case=LetterCase(
+            code=None,
+            kind=letter.kind,
+            state=None if row is None else row.state,
+            operation_class=None if row is None else row.operation_class,
+            link_published=False,
+            may_be_applied=False,
+            is_expired=too_late or letter.first_seen < first_seen_before,
+            names_order=letter.facts.id_commande not in {None, NO_ORDER},
+            is_superseded=_is_superseded(tables, letter.operation_id, letter.fingerprint),
+        ),
+    )
+
+
+def _mentions(text: str | None, detail: str | None, origin: Origin, facts: Facts) -> bool:
+    parts = (detail, origin, facts.id_origin, facts.id_societe, facts.id_client, facts.id_commande)
+    return text is None or any(folded(text) in folded(part or "") for part in parts)
+
+
+def _is_superseded(
+    tables: MemoryTables, operation_id: UUID, fingerprint: Fingerprint | None
+) -> bool:
+    if fingerprint is None:
         return False
-    owner = tables.records.get(tables.owners.get(record.fingerprint, record.operation_id))
-    if owner is None or owner.operation_id == record.operation_id:
+    owner = tables.records.get(tables.owners.get(fingerprint, operation_id))
+    if owner is None or owner.operation_id == operation_id:
         return False
     return owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}
 

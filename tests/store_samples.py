@@ -19,6 +19,7 @@ from worker.calls import (
     Unknown,
 )
 from worker.codes import Code
+from worker.letters import UnansweredLetter
 from worker.model import (
     Cents,
     Facts,
@@ -152,6 +153,25 @@ def sample_answer(
 def sample_letter(failed_at: datetime = START) -> Letter:
     """A letter of a provider that stayed away."""
     return Letter(code=Code.PROVIDER_UNAVAILABLE, detail="no attempt is left", failed_at=failed_at)
+
+
+def sample_unanswered(n: int = 1, *, failed_at: datetime = START) -> UnansweredLetter:
+    """A letter of a request that the broker gave up, about what ``sample_record`` is about."""
+    record = sample_record(n)
+    return UnansweredLetter(
+        operation_id=record.operation_id,
+        kind=record.kind,
+        payment_id=record.payment_id,
+        sequence=1,
+        origin=record.origin,
+        fingerprint=record.fingerprint,
+        facts=record.facts,
+        first_seen=START,
+        not_after=None,
+        failed_at=failed_at,
+        cause="delivery_limit",
+        found_at=START,
+    )
 
 
 async def write(
@@ -344,6 +364,7 @@ answers = st.builds(
     event_confirmed=st.booleans(),
     letter_confirmed=st.booleans(),
     resends=counts,
+    letter_resolved=st.booleans(),
 )
 tombstones = st.builds(Tombstone, payment_id=uuids, origin=origins, until=times)
 audit_entries = st.builds(

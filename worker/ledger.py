@@ -14,6 +14,7 @@ from worker.letters import (
     LetterFilter,
     LetterGroup,
     LetterTally,
+    UnansweredLetter,
     Verdict,
 )
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
@@ -238,6 +239,22 @@ class Ledger:
             now=now, first_seen_before=now - self._rules.max_age, wanted=wanted
         )
 
+    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
+        """The letter of an operation that the broker gave up, where the index has one."""
+        return await self._store.unanswered(operation_id)
+
+    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
+        """Note unanswered letters that a walk has met."""
+        await self._store.keep_unanswered(found)
+
+    async def forget_unanswered(self, operation_id: UUID) -> None:
+        """Take an unanswered letter out of the index, once it has left the queue."""
+        await self._store.forget_unanswered(operation_id)
+
+    async def forget_unfound(self, *, found_before: datetime) -> int:
+        """Take out the unanswered letters that a whole walk has not met; how many."""
+        return await self._store.forget_unfound(found_before=found_before)
+
     async def open_operations(self, *, untouched_for: timedelta) -> AsyncIterator[Record]:
         """Every undecided operation that nobody has written for that long, page by page."""
         since, after = self._clock.now() - untouched_for, None
@@ -275,6 +292,10 @@ class Ledger:
             return resend(view, wish, self._clock.now())
 
         return await self._store.transact(Needs((wish.operation_id,)), apply)
+
+    async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
+        """The cancellations of a payment, in the order they came."""
+        return await self._store.cancellations(payment_id)
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         """The operation that an event answers."""

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
+from string import ascii_uppercase
 from typing import Final
 from uuid import UUID
 
 from worker.codes import Category, Code
-from worker.model import Facts, OperationClass, Origin, PaymentTarget
+from worker.model import Facts, Fingerprint, OperationClass, Origin, PaymentTarget
 from worker.records import Kind, State
 
 UNANSWERED: Final = "unanswered"
@@ -26,7 +27,9 @@ class LetterFilter:
 
     Among ``codes``, ``None`` stands for the unanswered ones. ``since`` and ``until`` are of the
     failure, from the first moment on and before the last; ``payment_id`` finds the letters of its
-    cancellations too.
+    cancellations too. ``text`` is looked for in the error's detail, origin, company, client and
+    order, the letters a to z in either case. ``resolved`` asks for what an operator has set aside,
+    and for nothing else.
     """
 
     codes: frozenset[Code | None] | None = None
@@ -37,9 +40,28 @@ class LetterFilter:
     operation_id: UUID | None = None
     since: datetime | None = None
     until: datetime | None = None
+    text: str | None = None
+    resolved: bool = False
+
+    @property
+    def has_decided(self) -> bool:
+        """Whether a decided letter can meet it."""
+        return self.codes is None or any(code is not None for code in self.codes)
+
+    @property
+    def has_unanswered(self) -> bool:
+        """Whether an unanswered letter can meet it: resolved, it is decided."""
+        return not self.resolved and (self.codes is None or None in self.codes)
 
 
 EVERY_LETTER = LetterFilter()
+
+_SMALL = {ord(letter): letter.lower() for letter in ascii_uppercase}
+
+
+def folded(text: str) -> str:
+    """The letters a to z small: as much as every ledger does alike, whatever its language."""
+    return text.translate(_SMALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +112,29 @@ class LetterEntry:
     def code(self) -> Code | None:
         """Why it was dead-lettered; ``None``: unanswered."""
         return self.case.code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnansweredLetter:
+    """A letter of the queue that the broker made: whose it is, as far as it can be read.
+
+    ``failed_at`` is when the broker gave the request up, else when we first saw the letter;
+    ``cause`` is the broker's word for why (rabbitmq, "Dead letters"), ``None`` where it does not
+    say. ``found_at`` is of the latest walk that met it.
+    """
+
+    operation_id: UUID
+    kind: Kind
+    payment_id: UUID
+    sequence: int
+    origin: Origin
+    fingerprint: Fingerprint | None
+    facts: Facts
+    first_seen: datetime
+    not_after: datetime | None
+    failed_at: datetime
+    cause: str | None
+    found_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
-from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.messages import OutgoingMessage, Publication
 from worker.model import CancelRequest, Delivery, Fingerprint, PaymentRequest, Route, Secret
 from worker.records import (
@@ -121,7 +121,9 @@ class Store(Protocol):
         first_seen_before: datetime,
         wanted: LetterFilter = EVERY_LETTER,
     ) -> Sequence[LetterEntry]:
-        """A page of the dead-letter index: undone letters, oldest first, stable order.
+        """A page of the dead-letter index, oldest first: undone letters and unanswered ones.
+
+        In a stable order: what comes or goes moves none of the others to another page.
 
         One is expired whose time limit lies before ``now``, or that was first seen before that.
         """
@@ -130,6 +132,21 @@ class Store(Protocol):
         self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
     ) -> Sequence[LetterTally]:
         """The same letters counted by case, in no order and in one look."""
+
+    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
+        """The unanswered letter of an operation, as the last walk found it."""
+
+    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
+        """Note letters that nobody decided about; of one that is known, that it is still there.
+
+        Its facts and its place in the list stay those of the first time.
+        """
+
+    async def forget_unanswered(self, operation_id: UUID) -> None:
+        """Take an unanswered letter out of the index: it has left the queue."""
+
+    async def forget_unfound(self, *, found_before: datetime) -> int:
+        """Take out all that no walk has met since then, and tell how many."""
 
     async def open_operations(
         self, *, untouched_since: datetime, after: UUID | None, limit: int
@@ -140,6 +157,9 @@ class Store(Protocol):
         self, *, decided_before: datetime, after: tuple[datetime, UUID] | None, limit: int
     ) -> Sequence[Answer]:
         """A page of answers whose event nobody confirmed, by time and event id; takes none."""
+
+    async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
+        """The cancellations of a payment, in the order they came."""
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         """The operation that an event answers."""

@@ -120,7 +120,7 @@ class Answer:
     ``correlation_id`` and ``traceparent`` are those of the request that led to the decision:
     used when the answer is sent without a delivery in hand. ``resends`` counts how often an
     operator asked for the event to be sent again; a confirmation of an earlier sending does not
-    count for a later one.
+    count for a later one. ``letter_resolved``: an operator has set the letter aside.
     """
 
     operation_id: UUID
@@ -131,6 +131,7 @@ class Answer:
     event_confirmed: bool = False
     letter_confirmed: bool = False
     resends: int = 0
+    letter_resolved: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

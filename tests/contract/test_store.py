@@ -29,6 +29,7 @@ from tests.store_samples import (
     sample_answer,
     sample_letter,
     sample_record,
+    sample_unanswered,
     until_true,
     write,
 )
@@ -849,6 +850,178 @@ async def test_letters_of_one_case_are_counted_together(store: ObservableStore) 
     }
 
 
+async def test_unanswered_letters_stand_among_the_decided_ones(store: ObservableStore) -> None:
+    """In one order over any pages, told by a code of their own, each with what a person needs."""
+    await put_assorted_letters(store)
+    limited = replace(sample_unanswered(11, failed_at=START + 3 * SECOND), not_after=START)
+    late = replace(sample_unanswered(12, failed_at=START + 9 * SECOND), facts=Facts(), cause=None)
+    await store.keep_unanswered([late, limited])
+    listed = await all_letters(store, limit=2)
+    assert [entry.operation_id for entry in listed] == [
+        number(n) for n in (1, 2, 3, 11, 4, 5, 6, 12)
+    ]
+    case = LetterCase(
+        code=None,
+        kind=Kind.INITIATION,
+        state=None,
+        operation_class=None,
+        link_published=False,
+        may_be_applied=False,
+        is_expired=False,
+        names_order=True,
+        is_superseded=False,
+    )
+    assert listed[3] == LetterEntry(
+        operation_id=number(11),
+        payment_id=limited.payment_id,
+        sequence=1,
+        failed_at=START + 3 * SECOND,
+        origin=limited.origin,
+        facts=limited.facts,
+        confirmed=True,
+        case=case,
+    )
+    assert listed[-1].case == replace(case, names_order=False)
+    (past,) = await store.letter_tallies(
+        now=START + SECOND,
+        first_seen_before=START,
+        wanted=LetterFilter(codes=frozenset({None}), until=START + 9 * SECOND),
+    )
+    assert past == LetterTally(
+        case=replace(case, is_expired=True),
+        count=1,
+        confirmed=1,
+        first=START + 3 * SECOND,
+        last=START + 3 * SECOND,
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (LetterFilter(codes=frozenset({None})), [11, 12, 13]),
+        (LetterFilter(codes=frozenset({None, Code.LINK_LOST})), [2, 11, 12, 13]),
+        (LetterFilter(codes=frozenset({Code.LINK_LOST})), [2]),
+        (LetterFilter(origin=ORIGIN_WEB), [3, 12]),
+        (LetterFilter(company="O'Hara"), [4, 12]),
+        (LetterFilter(target=PaymentTarget.PAYBOX), [5, 12]),
+        (LetterFilter(payment_id=number(77)), [5, 13]),
+        (LetterFilter(operation_id=number(13)), [13]),
+        (LetterFilter(since=START + 6 * SECOND, until=START + 12 * SECOND), [6, 11]),
+        (LetterFilter(text="NO attempt"), [1, 2, 3, 4, 5, 6]),
+        (LetterFilter(text="o'hara"), [4, 12]),
+        (LetterFilter(text="Rejected by"), [13]),
+        (LetterFilter(text="dcp1"), []),
+        (LetterFilter(text="%"), []),
+        (LetterFilter(resolved=True), []),
+    ],
+)
+async def test_a_filter_finds_unanswered_letters_by_the_same_rule(
+    store: ObservableStore, wanted: LetterFilter, found: list[int]
+) -> None:
+    await put_assorted_letters(store)
+    facts = replace(sample_record().facts, id_societe="O'Hara", payment_target=PaymentTarget.PAYBOX)
+    await store.keep_unanswered(
+        [
+            sample_unanswered(11, failed_at=START + 11 * SECOND),
+            replace(
+                sample_unanswered(12, failed_at=START + 12 * SECOND),
+                origin=ORIGIN_WEB,
+                facts=facts,
+            ),
+            replace(
+                sample_unanswered(13, failed_at=START + 13 * SECOND),
+                kind=Kind.CANCELLATION,
+                payment_id=number(77),
+                cause="rejected by nobody",
+            ),
+        ]
+    )
+    listed: list[LetterEntry] = []
+    after = None
+    while page := await page_of(store, after=after, limit=2, wanted=wanted):
+        listed += page
+        after = (page[-1].failed_at, page[-1].operation_id)
+    assert [entry.operation_id for entry in listed] == [number(n) for n in found]
+    tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=wanted)
+    assert sum(tally.count for tally in tallies) == len(found)
+
+
+async def test_a_letter_that_is_met_again_keeps_its_place_until_it_is_forgotten(
+    store: ObservableStore,
+) -> None:
+    """Once rotated it no longer says when and why the broker gave it up."""
+    first = sample_unanswered(1)
+    await store.keep_unanswered([first, replace(first, failed_at=START + SECOND, cause="twice")])
+    assert await store.unanswered(number(1)) == first
+    again = replace(
+        first, failed_at=START + 5 * SECOND, cause=None, facts=Facts(), found_at=START + SECOND
+    )
+    await store.keep_unanswered([sample_unanswered(2), again, sample_unanswered(3)])
+    assert await store.unanswered(number(1)) == replace(first, found_at=START + SECOND)
+    assert await store.forget_unfound(found_before=START + SECOND) == 2
+    assert await store.forget_unfound(found_before=START + SECOND) == 0
+    assert [entry.operation_id for entry in await all_letters(store, limit=9)] == [number(1)]
+    await store.keep_unanswered([replace(sample_unanswered(2), cause=None)])
+    await store.keep_unanswered([sample_unanswered(2)])
+    kept = await store.unanswered(number(2))
+    assert kept is not None
+    assert kept.cause == "delivery_limit"
+    await store.forget_unanswered(number(1))
+    await store.forget_unanswered(number(1))
+    assert await store.unanswered(number(1)) is None
+    assert [entry.operation_id for entry in await all_letters(store, limit=9)] == [number(2)]
+    await store.keep_unanswered([])
+
+
+@pytest.mark.parametrize("state", State)
+async def test_an_unanswered_letter_tells_where_its_operation_stands(
+    store: ObservableStore, state: State
+) -> None:
+    await store.keep_unanswered([sample_unanswered(1)])
+    await write(store, sample_record(1, state=state), owner=(fingerprint(1), number(1)))
+    (entry,) = await all_letters(store, limit=9)
+    assert (entry.state, entry.case.is_superseded) == (state, False)
+    other = replace(sample_record(2, state=state), fingerprint=fingerprint(1))
+    await write(store, other, owner=(fingerprint(1), number(2)))
+    (entry,) = await all_letters(store, limit=9)
+    assert entry.case.is_superseded is (state not in {State.FAILED, State.CANCELLED})
+
+
+async def test_a_resolved_letter_is_listed_only_among_the_resolved(store: ObservableStore) -> None:
+    """And comes back as it was when it is restored."""
+    await put_letter(store, 1)
+    await put_letter(store, 2, after=1)
+    before = await all_letters(store, limit=9)
+    aside = replace(sample_answer(1, letter=sample_letter()), letter_resolved=True)
+    await write(store, answers=(aside,))
+    assert await all_letters(store, limit=9) == before[1:]
+    resolved = LetterFilter(resolved=True)
+    assert list(await page_of(store, after=None, limit=9, wanted=resolved)) == before[:1]
+    for wanted, count in ((LetterFilter(), 1), (resolved, 1)):
+        tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=wanted)
+        assert sum(each.count for each in tallies) == count
+    books = await store.books(since=START - SECOND, until=START + SECOND)
+    assert sum(books.letters.values()) == 1
+    await write(store, answers=(replace(aside, letter_resolved=False),))
+    assert await all_letters(store, limit=9) == before
+
+
+async def test_the_cancellations_of_a_payment_are_found_in_the_order_they_came(
+    store: ObservableStore,
+) -> None:
+    assert await store.cancellations(number(1)) == []
+    later, first = (
+        replace(
+            sample_record(n), kind=Kind.CANCELLATION, payment_id=number(1), first_seen=START + n * s
+        )
+        for n, s in ((2, SECOND), (3, -SECOND))
+    )
+    stranger = replace(sample_record(4), kind=Kind.CANCELLATION, payment_id=number(9))
+    await write(store, sample_record(1), later, first, stranger)
+    assert list(await store.cancellations(number(1))) == [first, later]
+
+
 @pytest.mark.parametrize("state", State)
 async def test_a_letter_whose_content_another_payment_owns_is_superseded(
     store: ObservableStore, state: State
@@ -947,6 +1120,11 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.take_unpublished(untouched_since=START, now=START, limit=1),
         lambda: store.expired_claims(expired_before=START, limit=1),
         lambda: page_of(store, after=None, limit=1),
+        lambda: store.unanswered(number(1)),
+        lambda: store.keep_unanswered([sample_unanswered()]),
+        lambda: store.forget_unanswered(number(1)),
+        lambda: store.forget_unfound(found_before=START),
+        lambda: store.cancellations(number(1)),
         lambda: store.history(number(1), events=[]),
         lambda: store.letter_tallies(now=START, first_seen_before=START, wanted=LetterFilter()),
         lambda: store.open_operations(untouched_since=START, after=None, limit=1),

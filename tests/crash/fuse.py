@@ -17,7 +17,7 @@ from uuid import UUID
 from typing_extensions import override
 
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply
-from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Delivery
 from worker.ports import (
@@ -261,6 +261,22 @@ class FusedStore:
             now=now, first_seen_before=first_seen_before, wanted=wanted
         )
 
+    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
+        return await self._through("unanswered", lambda: self._inner.unanswered(operation_id))
+
+    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
+        await self._through("keep_unanswered", lambda: self._inner.keep_unanswered(found))
+
+    async def forget_unanswered(self, operation_id: UUID) -> None:
+        await self._through(
+            "forget_unanswered", lambda: self._inner.forget_unanswered(operation_id)
+        )
+
+    async def forget_unfound(self, *, found_before: datetime) -> int:
+        return await self._through(
+            "forget_unfound", lambda: self._inner.forget_unfound(found_before=found_before)
+        )
+
     async def open_operations(
         self, *, untouched_since: datetime, after: UUID | None, limit: int
     ) -> Sequence[Record]:
@@ -274,6 +290,9 @@ class FusedStore:
         return await self._inner.unpublished(
             decided_before=decided_before, after=after, limit=limit
         )
+
+    async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
+        return await self._inner.cancellations(payment_id)
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         return await self._through("operation_of", lambda: self._inner.operation_of(event_id))

@@ -102,6 +102,7 @@ _CLEARED = (
     "queue_locks",
     "restorations",
     "tombstones",
+    "unanswered_letters",
 )
 """Every table that a payment leaves rows in."""
 

@@ -35,6 +35,10 @@ _UNPUBLISHED = (
     " WHERE event_confirmed = 0 AND occurred_at < $1 AND (occurred_at, event_id) > ($2, $3)"
     " ORDER BY occurred_at, event_id LIMIT $4"
 )
+_CANCELLATIONS = (
+    f"SELECT {_OPEN_COLUMNS} FROM operations"  # noqa: S608
+    " WHERE kind = 'cancellation' AND payment_id = $1 ORDER BY first_seen, operation_id"
+)
 _OPERATION_OF = "SELECT operation_id FROM answers WHERE event_id = $1"
 _RECEIVED = "SELECT count(*) FROM operations WHERE first_seen >= $1 AND first_seen < $2"
 # Absent comes first and the order is that of the bytes, as in every other store.
@@ -50,6 +54,7 @@ _LETTERS = (
     " JOIN operations ON operations.operation_id = answers.operation_id"
     " AND operations.event_id = answers.event_id"
     " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
+    " AND answers.letter_resolved = 0"
     " AND operations.first_seen >= $1 AND operations.first_seen < $2"
     ' GROUP BY answers.letter_code ORDER BY answers.letter_code COLLATE "C"'
 )
@@ -80,6 +85,12 @@ async def unpublished(
     start = BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
     rows = await reader.rows(_UNPUBLISHED, to_micros(decided_before), *start, limit)
     return [read_answer(row, vault) for row in rows]
+
+
+async def cancellations(reader: Reader, vault: Vault, payment_id: UUID) -> Sequence[Record]:
+    """See ``ports.Store.cancellations``."""
+    rows = await reader.rows(_CANCELLATIONS, payment_id.bytes)
+    return [read_record(row, vault) for row in rows]
 
 
 async def operation_of(reader: Reader, event_id: UUID) -> UUID | None:

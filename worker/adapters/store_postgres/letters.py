@@ -6,14 +6,19 @@ from uuid import UUID
 
 from worker.adapters.store_postgres import statements as sql
 from worker.adapters.store_postgres.reader import Reader
+from worker.adapters.store_postgres.sessions import Connection
 from worker.adapters.store_rows.letters import (
+    UNANSWERED_COLUMNS,
+    FilterValues,
     filter_values,
+    merged_page,
     page_start,
-    read_letter_entry,
     read_letter_tally,
+    read_unanswered,
+    unanswered_rows,
 )
-from worker.adapters.store_rows.values import FACT_COLUMNS, to_micros
-from worker.letters import LetterEntry, LetterFilter, LetterTally
+from worker.adapters.store_rows.values import FACT_COLUMNS, Row, Scalar, to_micros
+from worker.letters import LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 
 # Put together from our own column names only; values are always bound.
 _JOINED = (
@@ -31,43 +36,94 @@ _JOINED_IN_ORDER = (
 )
 # Who owns the content now, where that is another one: contract section 2, Replay.
 _OWNED = (
-    " LEFT JOIN fingerprints ON fingerprints.fingerprint = operations.fingerprint"
+    " LEFT JOIN fingerprints ON fingerprints.fingerprint = {about}.fingerprint"
     " LEFT JOIN operations AS owners ON owners.operation_id = fingerprints.operation_id"
-    " AND owners.operation_id <> operations.operation_id"
+    " AND owners.operation_id <> {about}.operation_id"
 )
+_IS_OWNED = "coalesce(owners.state IN ('calling', 'retry_wait', 'in_doubt', 'succeeded'), false)"
+_TIMELY = (
+    "{about}.first_seen < $9 OR coalesce({about}.not_after < $8, false),"
+    " coalesce({about}.id_commande, '0') <> '0'"
+)
+# Small letters of the bytes' own order: the same a to z in every database, and no others.
 _WANTED = (
-    " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
-    " AND ($1::text IS NULL OR answers.letter_code IN"
-    " (SELECT jsonb_array_elements_text($1::text::jsonb)))"
-    " AND ($2::text IS NULL OR operations.origin = $2)"
-    " AND ($3::text IS NULL OR operations.id_societe = $3)"
-    " AND ($4::text IS NULL OR operations.payment_target = $4)"
-    " AND ($5::bytea IS NULL OR operations.payment_id = $5)"
-    " AND ($6::bytea IS NULL OR operations.operation_id = $6)"
-    " AND answers.letter_failed_at < $7"
+    " AND ($1::text IS NULL OR {about}.origin = $1)"
+    " AND ($2::text IS NULL OR {about}.id_societe = $2)"
+    " AND ($3::text IS NULL OR {about}.payment_target = $3)"
+    " AND ($4::bytea IS NULL OR {about}.payment_id = $4)"
+    " AND ($5::bytea IS NULL OR {about}.operation_id = $5)"
+    " AND {failed_at} < $6"
+    " AND ($7::text IS NULL OR strpos(lower((coalesce({detail}, '') || chr(31) || {about}.origin"
+    " || chr(31) || coalesce({about}.id_origin, '')"
+    " || chr(31) || coalesce({about}.id_societe, '')"
+    " || chr(31) || coalesce({about}.id_client, '')"
+    " || chr(31) || coalesce({about}.id_commande, '')) COLLATE \"C\"), $7) > 0)"
 )
-# What decides whether a replay can help: the fields of ``LetterCase`` in their order.
-_CASE = (
-    "answers.letter_code, operations.kind, operations.state, operations.operation_class,"
+_FACTS = sql.columns(FACT_COLUMNS, "{about}")
+_DECIDED = {
+    "about": "operations",
+    "failed_at": "answers.letter_failed_at",
+    "detail": "answers.letter_detail",
+}
+_UNANSWERED = {
+    "about": "unanswered_letters",
+    "failed_at": "unanswered_letters.failed_at",
+    "detail": "unanswered_letters.cause",
+}
+# What decides whether a replay can help comes first: the fields of ``LetterCase`` in their order.
+_DECIDED_CASE = (
+    "SELECT answers.letter_code, operations.kind, operations.state, operations.operation_class,"
     " operations.link_published, operations.unknown_attempts > operations.cleared_attempts,"
-    " operations.first_seen < $9 OR coalesce(operations.not_after < $8, false),"
-    " coalesce(operations.id_commande, '0') <> '0',"
-    " coalesce(owners.state IN ('calling', 'retry_wait', 'in_doubt', 'succeeded'), false)"
+    f" {_TIMELY}, {_IS_OWNED}"
+)
+_DECIDED_ONES = (
+    f"{_OWNED}"
+    " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
+    f"{_WANTED}"
+    " AND ($10::text IS NULL OR answers.letter_code IN"
+    " (SELECT jsonb_array_elements_text($10::text::jsonb))) AND answers.letter_resolved = $11"
 )
 _PAGE = (
-    f"SELECT {_CASE}, operations.operation_id, operations.payment_id, answers.sequence,"
-    " answers.letter_failed_at, operations.origin,"
-    f" answers.letter_confirmed, {sql.columns(FACT_COLUMNS, 'operations')}"
-    f"{_JOINED_IN_ORDER}{_OWNED}{_WANTED}"
-    " AND (answers.letter_failed_at, answers.operation_id) > ($10, $11)"
-    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT $12"
-)
+    f"{_DECIDED_CASE}, operations.operation_id, operations.payment_id, answers.sequence,"
+    f" answers.letter_failed_at, operations.origin, answers.letter_confirmed, {_FACTS}"
+    f"{_JOINED_IN_ORDER}{_DECIDED_ONES}"
+    " AND (answers.letter_failed_at, answers.operation_id) > ($12, $13)"
+    " ORDER BY answers.letter_failed_at, answers.operation_id LIMIT $14"
+).format_map(_DECIDED)
 _TALLIES = (
-    f"SELECT {_CASE}, count(*), sum(answers.letter_confirmed),"
-    " min(answers.letter_failed_at), max(answers.letter_failed_at)"
-    f"{_JOINED}{_OWNED}{_WANTED}"
-    " AND answers.letter_failed_at >= $10 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    f"{_DECIDED_CASE}, count(*), sum(answers.letter_confirmed),"
+    f" min(answers.letter_failed_at), max(answers.letter_failed_at){_JOINED}{_DECIDED_ONES}"
+    " AND answers.letter_failed_at >= $12 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+).format_map(_DECIDED)
+# Nothing was decided about these, so nothing can have been applied because of them.
+_UNANSWERED_CASE = (
+    "SELECT NULL::text, unanswered_letters.kind, operations.state, operations.operation_class,"
+    f" false, false, {_TIMELY}, {_IS_OWNED}"
 )
+_UNANSWERED_ONES = (
+    " FROM unanswered_letters"
+    " LEFT JOIN operations ON operations.operation_id = unanswered_letters.operation_id"
+    f"{_OWNED} WHERE true{_WANTED}"
+)
+_UNANSWERED_PAGE = (
+    f"{_UNANSWERED_CASE}, unanswered_letters.operation_id, unanswered_letters.payment_id,"
+    " unanswered_letters.sequence, unanswered_letters.failed_at, unanswered_letters.origin, 1,"
+    f" {_FACTS}{_UNANSWERED_ONES}"
+    " AND (unanswered_letters.failed_at, unanswered_letters.operation_id) > ($10, $11)"
+    " ORDER BY unanswered_letters.failed_at, unanswered_letters.operation_id LIMIT $12"
+).format_map(_UNANSWERED)
+_UNANSWERED_TALLIES = (
+    f"{_UNANSWERED_CASE}, count(*), count(*), min(unanswered_letters.failed_at),"
+    f" max(unanswered_letters.failed_at){_UNANSWERED_ONES}"
+    " AND unanswered_letters.failed_at >= $10 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+).format_map(_UNANSWERED)
+
+_FIND = (
+    f"SELECT {sql.columns(UNANSWERED_COLUMNS)} FROM unanswered_letters"  # noqa: S608
+    " WHERE operation_id = $1"
+)
+_FORGET = "DELETE FROM unanswered_letters WHERE operation_id = $1"
+_FORGET_UNFOUND = "DELETE FROM unanswered_letters WHERE found_at < $1 RETURNING operation_id"
 
 
 async def letters(
@@ -80,17 +136,77 @@ async def letters(
     wanted: LetterFilter,
 ) -> Sequence[LetterEntry]:
     """See ``ports.Store.letters``."""
-    _since, *values = filter_values(wanted)
-    times = to_micros(now), to_micros(first_seen_before)
-    rows = await reader.rows(_PAGE, *values, *times, *page_start(wanted, after), limit)
-    return [read_letter_entry(row) for row in rows]
+    given = filter_values(wanted)
+    shared = _shared(given, now, first_seen_before)
+    place = (*page_start(wanted, after), limit)
+
+    async def look(connection: Connection) -> tuple[list[Row], list[Row]]:
+        decided, unanswered = [], []
+        if wanted.has_decided:
+            only = (given.codes, given.resolved)
+            decided = await _fetched(connection, _PAGE, *shared, *only, *place)
+        if wanted.has_unanswered:
+            unanswered = await _fetched(connection, _UNANSWERED_PAGE, *shared, *place)
+        return decided, unanswered
+
+    return merged_page(*await reader.read(look), limit)
 
 
 async def letter_tallies(
     reader: Reader, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
 ) -> Sequence[LetterTally]:
     """See ``ports.Store.letter_tallies``."""
-    since, *values = filter_values(wanted)
-    times = to_micros(now), to_micros(first_seen_before), since
-    rows = await reader.rows(_TALLIES, *values, *times)
-    return [read_letter_tally(row) for row in rows]
+    given = filter_values(wanted)
+    shared = _shared(given, now, first_seen_before)
+
+    async def look(connection: Connection) -> list[Row]:
+        rows: list[Row] = []
+        if wanted.has_decided:
+            only = (given.codes, given.resolved, given.since)
+            rows += await _fetched(connection, _TALLIES, *shared, *only)
+        if wanted.has_unanswered:
+            rows += await _fetched(connection, _UNANSWERED_TALLIES, *shared, given.since)
+        return rows
+
+    return [read_letter_tally(row) for row in await reader.read(look)]
+
+
+async def unanswered(reader: Reader, operation_id: UUID) -> UnansweredLetter | None:
+    """See ``ports.Store.unanswered``."""
+    rows = await reader.rows(_FIND, operation_id.bytes)
+    return read_unanswered(rows[0]) if rows else None
+
+
+async def keep_unanswered(reader: Reader, letters: Sequence[UnansweredLetter]) -> None:
+    """See ``ports.Store.keep_unanswered``."""
+    if rows := unanswered_rows(letters):
+        await reader.rows(sql.UPSERT_UNANSWERED, *map(list, zip(*rows, strict=True)))
+
+
+async def forget_unanswered(reader: Reader, operation_id: UUID) -> None:
+    """See ``ports.Store.forget_unanswered``."""
+    await reader.rows(_FORGET, operation_id.bytes)
+
+
+async def forget_unfound(reader: Reader, *, found_before: datetime) -> int:
+    """See ``ports.Store.forget_unfound``."""
+    return len(await reader.rows(_FORGET_UNFOUND, to_micros(found_before)))
+
+
+def _shared(given: FilterValues, now: datetime, first_seen_before: datetime) -> tuple[Scalar, ...]:
+    """What every statement is given, as ``$1`` to ``$9``."""
+    return (
+        given.origin,
+        given.company,
+        given.target,
+        given.payment_id,
+        given.operation_id,
+        given.until,
+        given.text,
+        to_micros(now),
+        to_micros(first_seen_before),
+    )
+
+
+async def _fetched(connection: Connection, statement: str, *values: Scalar) -> list[Row]:
+    return [tuple(row) for row in await connection.fetch(statement, *values)]

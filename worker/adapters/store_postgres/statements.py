@@ -6,6 +6,7 @@ from worker.adapters.store_rows.history import (
     AUDIT_COLUMNS,
     RESTORATION_COLUMNS,
 )
+from worker.adapters.store_rows.letters import UNANSWERED_COLUMNS
 from worker.adapters.store_rows.records import RECORD_COLUMNS, TOMBSTONE_COLUMNS
 
 OWNER_COLUMNS = ("fingerprint", "operation_id")
@@ -23,12 +24,15 @@ _NUMBERS = frozenset(
         "decided_at",
         "ended_at",
         "event_confirmed",
+        "failed_at",
         "first_seen",
         "first_used_at",
+        "found_at",
         "known_until",
         "lease_until",
         "letter_confirmed",
         "letter_failed_at",
+        "letter_resolved",
         "link_published",
         "live",
         "next_attempt_at",
@@ -126,6 +130,12 @@ PURGE_TOMBSTONES = (
 UPSERT_TOMBSTONES = (
     _insert("tombstones", TOMBSTONE_COLUMNS)
     + " ON CONFLICT (payment_id) DO UPDATE SET origin = excluded.origin, until = excluded.until"
+)
+UPSERT_UNANSWERED = (
+    _insert("unanswered_letters", UNANSWERED_COLUMNS)
+    # What was noted first stays: its time is its place in the list.
+    + " ON CONFLICT (operation_id) DO UPDATE SET found_at = excluded.found_at,"
+    " cause = coalesce(unanswered_letters.cause, excluded.cause)"
 )
 NOTE_KEY = _insert("encryption_keys", KEY_COLUMNS) + " ON CONFLICT (key_id) DO NOTHING"
 # One row at a time, pipelined: two sendings of one event may be marked in the same batch.

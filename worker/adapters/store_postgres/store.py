@@ -18,7 +18,7 @@ from worker.adapters.store_postgres.schema import check
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
-from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -167,6 +167,18 @@ class PostgresStore:
             self._open_reader, now=now, first_seen_before=first_seen_before, wanted=wanted
         )
 
+    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
+        return await letters.unanswered(self._open_reader, operation_id)
+
+    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
+        await letters.keep_unanswered(self._open_reader, found)
+
+    async def forget_unanswered(self, operation_id: UUID) -> None:
+        await letters.forget_unanswered(self._open_reader, operation_id)
+
+    async def forget_unfound(self, *, found_before: datetime) -> int:
+        return await letters.forget_unfound(self._open_reader, found_before=found_before)
+
     async def open_operations(
         self, *, untouched_since: datetime, after: UUID | None, limit: int
     ) -> Sequence[Record]:
@@ -184,6 +196,9 @@ class PostgresStore:
         return await inspection.unpublished(
             self._open_reader, self._vault, decided_before=decided_before, after=after, limit=limit
         )
+
+    async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
+        return await inspection.cancellations(self._open_reader, self._vault, payment_id)
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         return await inspection.operation_of(self._open_reader, event_id)

@@ -31,6 +31,7 @@ ANSWER_COLUMNS = (
     "event_confirmed",
     "letter_confirmed",
     "resends",
+    "letter_resolved",
 )
 
 
@@ -57,6 +58,7 @@ def answer_row(answer: Answer, vault: Vault) -> tuple[Scalar, ...]:
         int(answer.event_confirmed),
         int(answer.letter_confirmed),
         answer.resends,
+        int(answer.letter_resolved),
     )
 
 
@@ -77,6 +79,7 @@ def read_answer(row: Row, vault: Vault) -> Answer:
         event_confirmed,
         letter_confirmed,
         resends,
+        letter_resolved,
     ) = row
     return Answer(
         operation_id=UUID(bytes=operation_id),
@@ -93,4 +96,5 @@ def read_answer(row: Row, vault: Vault) -> Answer:
         event_confirmed=bool(event_confirmed),
         letter_confirmed=bool(letter_confirmed),
         resends=resends,
+        letter_resolved=bool(letter_resolved),
     )

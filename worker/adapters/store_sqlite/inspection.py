@@ -34,6 +34,10 @@ _UNPUBLISHED = (
     " WHERE event_confirmed = 0 AND occurred_at < ? AND (occurred_at, event_id) > (?, ?)"
     " ORDER BY occurred_at, event_id LIMIT ?"
 )
+_CANCELLATIONS = (
+    f"SELECT {_OPEN_COLUMNS} FROM operations"  # noqa: S608
+    " WHERE kind = 'cancellation' AND payment_id = ? ORDER BY first_seen, operation_id"
+)
 _OPERATION_OF = "SELECT operation_id FROM answers WHERE event_id = ?"
 _RECEIVED = "SELECT count(*) FROM operations WHERE first_seen >= ? AND first_seen < ?"
 _LINES = (
@@ -47,6 +51,7 @@ _LETTERS = (
     " JOIN operations ON operations.operation_id = answers.operation_id"
     " AND operations.event_id = answers.event_id"
     " WHERE answers.letter_failed_at IS NOT NULL AND operations.state IN ('failed', 'in_doubt')"
+    " AND answers.letter_resolved = 0"
     " AND operations.first_seen >= ? AND operations.first_seen < ?"
     " GROUP BY answers.letter_code ORDER BY answers.letter_code"
 )
@@ -85,6 +90,14 @@ def unpublished(
     start = _BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
     values = (to_micros(decided_before), *start, limit)
     return [read_answer(row, vault) for row in connection.execute(_UNPUBLISHED, values).fetchall()]
+
+
+def cancellations(
+    connection: sqlite3.Connection, vault: Vault, payment_id: UUID
+) -> Sequence[Record]:
+    """See ``ports.Store.cancellations``."""
+    rows = connection.execute(_CANCELLATIONS, (payment_id.bytes,)).fetchall()
+    return [read_record(row, vault) for row in rows]
 
 
 def operation_of(connection: sqlite3.Connection, event_id: UUID) -> UUID | None:

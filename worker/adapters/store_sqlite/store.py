@@ -20,7 +20,7 @@ from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
 from worker.adapters.store_sqlite.schema import prepare
 from worker.adapters.store_sqlite.view import run_change, savepoint
 from worker.adapters.store_sqlite.writer import Writer
-from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -182,6 +182,11 @@ class SqliteStore:
             )
         )
 
+    async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
+        return await self._inspect(
+            partial(inspection.cancellations, vault=self._vault, payment_id=payment_id)
+        )
+
     async def operation_of(self, event_id: UUID) -> UUID | None:
         return await self._inspect(partial(inspection.operation_of, event_id=event_id))
 
@@ -229,6 +234,18 @@ class SqliteStore:
                 letters.letter_tallies, now=now, first_seen_before=first_seen_before, wanted=wanted
             )
         )
+
+    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
+        return await self._inspect(partial(letters.unanswered, operation_id=operation_id))
+
+    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
+        await self._writer.submit(partial(letters.keep_unanswered, letters=found))
+
+    async def forget_unanswered(self, operation_id: UUID) -> None:
+        await self._writer.submit(partial(letters.forget_unanswered, operation_id=operation_id))
+
+    async def forget_unfound(self, *, found_before: datetime) -> int:
+        return await self._writer.submit(partial(letters.forget_unfound, found_before=found_before))
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
         """The attempts of one operation in the order they ended."""
