@@ -54,6 +54,11 @@ class Broker:
         """Where it is: the administrator ``guest`` on the virtual host ``payments``."""
         return BrokerAddress(host="127.0.0.1", port=self.port, heartbeat=10)
 
+    @property
+    def management_url(self) -> str:
+        """Where its management API is; only of a node that was started with ``--management``."""
+        return f"http://127.0.0.1:{(self.directory / 'management.port').read_text().strip()}"
+
     def topology(self, *subscribers: str) -> Topology:
         """A topology under a prefix no other test uses; each subscriber has its own origin."""
         return Topology(

@@ -143,6 +143,17 @@ class BrokerAddress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ManagementAddress:
+    """Where the broker's management API is, who we are there, and the virtual host looked at."""
+
+    url: str
+    user: str
+    password: Secret
+    ca_file: str | None = None
+    virtual_host: str = "payments"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PostgresAddress:
     """Where the shared ledger is and who we are there; one database holds one ledger."""
 

@@ -27,12 +27,12 @@ from worker.checks.clocks import clock_remark, provider_remark
 from worker.checks.letters import depth_remark, doubt_remark
 from worker.checks.probes import is_public
 from worker.checks.providers import credentials_remark, endpoint_remark
-from worker.checks.publishing import publish_remark, return_remarks
+from worker.checks.publishing import publish_remark, return_remark
 from worker.checks.queues import limit_remarks
 from worker.checks.reach import Reached
 from worker.checks.schemas import file_remarks
 from worker.checks.system import offset_text, python_remark, space_remark
-from worker.checks.verdicts import Blame, Remark
+from worker.checks.verdicts import Blame, CannotSeeError, Remark
 from worker.checks.versions import version_remarks
 from worker.contract.schemas import documents
 from worker.contract.times import time_text
@@ -125,8 +125,11 @@ def test_a_limit_is_ok_only_where_an_identical_declaration_proves_it(
     *, seen: Seen | None, is_declared: bool, verdict: Verdict
 ) -> None:
     findings = {} if seen is None else {"q": Finding("queue", "q", seen, "words")}
-    (remark,) = limit_remarks(["q"], findings, is_declared=is_declared)
+    unseen = CannotSeeError("not visible", "Have a look.")
+    (remark,) = limit_remarks(["q"], findings, is_declared=is_declared, unseen_because=unseen)
     assert remark.verdict is verdict
+    if verdict is Verdict.SKIP:
+        assert (remark.cause, remark.fix) == ("not visible", "Have a look.")
 
 
 REFUSED = Fault("routing_key", "not_permitted", "ACCESS_REFUSED")
@@ -149,9 +152,7 @@ def test_a_message_nobody_is_bound_for_must_come_back(
 ) -> None:
     remark = publish_remark("payments.results", fate)
     assert (remark.verdict, remark.blame) == (published, blame)
-    first, bindings = return_remarks("payments.results", fate)
-    assert first.verdict is returned
-    assert bindings.verdict is Verdict.SKIP
+    assert return_remark("payments.results", fate).verdict is returned
 
 
 @pytest.mark.parametrize(

@@ -1,190 +1,34 @@
 """The doctor against a real broker, real ports and real certificates."""
 
 import asyncio
-import contextlib
 import json
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from contextlib import closing
 from datetime import timedelta
-from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.amqp import Line, declared
 from tests.broker import Broker, free_port
 from tests.certificates import make_certificate
 from tests.commands import run
+from tests.examined import PASSWORD, deployed, failed, telling, verdicts
 from tests.proxy import proxy_to
-from tests.servers import Behaviour, Connection, RawServer, refused_port, silent_port
-from tests.settings_sample import KEY, NOWHERE, TODAY, write_settings
+from tests.servers import Connection, RawServer, refused_port, silent_port
+from tests.settings_sample import KEY
 from worker import __main__ as program
-from worker.adapters.clock import SystemClock
 from worker.adapters.probes import ProbeServer
-from worker.adapters.store_sqlite import initialise
-from worker.checks import CHECKS, Blame, Deployment, Row, Verdict, choose, examine, gravest
+from worker.checks import CHECKS, Blame, Verdict, gravest
 from worker.checks.reach import reach, reach_all
-from worker.provisioning import topology_of
-from worker.settings import load
-from worker.topology import Topology
 from worker.topology.roles import WORKER, roles
 
 pytestmark = pytest.mark.broker
-
-PASSWORD = "provider-password"  # noqa: S105 - must not show up anywhere
-
-SETTINGS = """
-environment = "{environment}"
-
-[broker]
-host = "127.0.0.1"
-port = {port}
-user = "{user}"
-password = "{password}"
-prefix = "{prefix}"
-heartbeat = 10
-{broker}
-
-[results.subscribers]
-dcp = ["dcp"]
-
-[ledger]
-path = "{directory}/ledger.sqlite3"
-keys = ["{key}"]
-
-[probes]
-port = {probes}
-
-[accounts.safedebit]
-provider = "link"
-
-[accounts.safedebit.test]
-base_url = "{base_url}"
-login = "merchant"
-password = "{provider_password}"
-link_hosts = ["pay.test.example"]
-
-[accounts.safedebit.test.companies.1]
-beneficiary_reference = "395000000000001"
-phone_number = "0600000000"
-url_callback = "https://back.test.example/cb/{{reference}}"
-"""
-
-LIVE = """
-[accounts.safedebit.live]
-base_url = "{base_url}/live"
-login = "merchant-live"
-password = "live"
-link_hosts = ["pay.test.example"]
-
-[accounts.safedebit.live.companies.1]
-beneficiary_reference = "395000000000001"
-phone_number = "0600000000"
-url_callback = "https://back.test.example/cb/{{reference}}"
-"""
-
-
-@dataclass(slots=True, kw_only=True)
-class Place:
-    """Where a deployment stands; a test bends one thing and examines it."""
-
-    directory: Path
-    topology: Topology
-    port: int
-    base_url: str
-    probes: int
-    user: str = "guest"
-    password: str = "guest"  # noqa: S105 - the private node's own
-    environment: str = "staging"
-    broker: str = ""
-    trusted: Path | None = None
-
-    def file(self) -> Path:
-        text = SETTINGS + (LIVE if self.environment == "production" else "")
-        return write_settings(
-            self.directory,
-            text.format(
-                environment=self.environment,
-                port=self.port,
-                user=self.user,
-                password=self.password,
-                prefix=self.topology.prefix,
-                directory=self.directory,
-                key=KEY,
-                probes=self.probes,
-                broker=self.broker,
-                base_url=self.base_url,
-                provider_password=PASSWORD,
-            ),
-        )
-
-    async def rows(self, *only: str, at_start: bool = False) -> list[Row]:
-        loaded = load(today=TODAY, config=self.file(), environment={}, container_secrets=NOWHERE)
-        deployment = Deployment(
-            clock=SystemClock(),
-            loaded=loaded,
-            topology=topology_of(loaded.settings),
-            at_start=at_start,
-            trusted_certificates=self.trusted,
-        )
-        chosen = choose(CHECKS, only=only, at_start=at_start)
-        return [row async for row in examine(deployment, CHECKS, chosen)]
-
-
-@asynccontextmanager
-async def deployed(broker: Broker, directory: Path) -> AsyncIterator[tuple[Place, Line]]:
-    """A deployment where everything is well, its provider on a loopback port."""
-    initialise(directory / "ledger.sqlite3")
-    async with (
-        declared(broker, "dcp") as (topology, line),
-        RawServer(_tell_time) as provider,
-    ):
-        yield (
-            Place(
-                directory=directory,
-                topology=topology,
-                port=broker.port,
-                base_url=provider.url(""),
-                probes=free_port(),
-            ),
-            line,
-        )
-        for asked in provider.received:
-            assert (asked.method, asked.target) == ("HEAD", "/"), "never a business call"
-            assert asked.header("authorization") is None
-
-
-def _telling(ahead: timedelta) -> Behaviour:
-    """A provider whose clock is so far before ours; it answers whatever is asked."""
-
-    async def tell(connection: Connection) -> None:
-        with contextlib.suppress(ConnectionResetError):  # who only looks asks nothing
-            await connection.request()
-            date = format_datetime(SystemClock().now() + ahead, usegmt=True)
-            head = f"HTTP/1.1 404 Not Found\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n"
-            await connection.write(head.encode())
-        connection.finish()
-
-    return tell
-
-
-_tell_time = _telling(timedelta())
 
 
 async def _say_nothing(connection: Connection) -> None:
     await connection.request()
     connection.finish()
-
-
-def failed(rows: list[Row]) -> list[tuple[str, str]]:
-    return [(row.check, row.about) for row in rows if row.verdict is Verdict.FAIL]
-
-
-def verdicts(rows: list[Row], check: str) -> list[Verdict]:
-    return [row.verdict for row in rows if row.check == check]
 
 
 async def test_a_healthy_deployment_has_nothing_wrong_and_nothing_is_left_behind(
@@ -247,7 +91,7 @@ async def test_a_providers_clock_is_compared_with_ours(
     """A signed request is refused at 30 s, and the refusal does not say why."""
     async with (
         deployed(broker, tmp_path) as (place, _),
-        RawServer(_telling(timedelta(seconds=seconds))) as other,
+        RawServer(telling(timedelta(seconds=seconds))) as other,
     ):
         place.base_url = other.url("/ssp")
         (row,) = await place.rows("SYS002")

@@ -7,9 +7,12 @@ from worker.adapters.topology import Finding
 from worker.adapters.topology import Verdict as Seen
 from worker.checks.check import Check
 from worker.checks.configuration import SOUND_SETTINGS
-from worker.checks.deployment import Deployment
+from worker.checks.deployment import NOT_VISIBLE, Deployment
+from worker.checks.objects import looked_up
+from worker.checks.routes import binding_remarks, other_bindings
 from worker.checks.verdicts import (
     Blame,
+    CannotSeeError,
     Group,
     NotReachedError,
     Remark,
@@ -23,8 +26,6 @@ from worker.topology import Topology
 
 CONNECTED = (*SOUND_SETTINGS, "AMQP001")
 """What a check needs that asks the broker."""
-
-NOT_VISIBLE = "not visible over AMQP"
 
 _LEAST_HEARTBEAT, _MOST_HEARTBEAT = 10, 15
 _SECONDS = 30.0  # one question for every object, each on a channel of its own
@@ -73,8 +74,13 @@ def existence_remarks(findings: Iterable[Finding], topology: Topology) -> list[R
     return found
 
 
-def likeness_remarks(findings: Iterable[Finding], topology: Topology) -> list[Remark]:
-    """Which objects have the type and the arguments they must have, the marks apart: pure."""
+def likeness_remarks(
+    findings: Iterable[Finding], topology: Topology, *, fix: str = ""
+) -> list[Remark]:
+    """Which objects have the type and the arguments they must have, the marks apart: pure.
+
+    ``fix`` is what would show those that are not visible.
+    """
     objects = _objects(findings, topology)
     found = [
         fail(
@@ -88,7 +94,7 @@ def likeness_remarks(findings: Iterable[Finding], topology: Topology) -> list[Re
     unseen = sum(each.verdict is Seen.SKIP for each in objects)
     if unseen:
         reason = f"{NOT_VISIBLE} without the right to configure"
-        found.append(skip(reason, about=f"Type and arguments of {unseen} objects"))
+        found.append(skip(reason, about=f"Type and arguments of {unseen} objects", fix=fix))
     alike = sum(each.verdict is Seen.OK for each in objects)
     if alike:
         about = "Type and arguments"
@@ -135,7 +141,13 @@ async def _look_at_objects(deployment: Deployment) -> Sequence[Remark]:
     # What does not exist was told above. A start is refused over what differs, a classic queue
     # say, as far as it is seen.
     alike = [each for each in await broker.alike() if each.verdict is not Seen.MISSING]
-    return [*found, *likeness_remarks(alike, broker.topology)]
+    try:
+        picture = await deployment.picture()
+    except CannotSeeError as reason:
+        return [*found, *likeness_remarks(alike, broker.topology, fix=reason.fix)]
+    seen = [looked_up(each, broker.topology, picture) for each in alike]
+    bound = binding_remarks(picture, other_bindings(broker.topology))
+    return [*found, *likeness_remarks(seen, broker.topology), *bound]
 
 
 async def _look_at_mark(deployment: Deployment) -> Sequence[Remark]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from worker.adapters.management import ManagementError, look_at
 from worker.adapters.remote_time import RemoteTime, remote_times
 from worker.checks.broker_view import BrokerView
 from worker.checks.ledger_view import LedgerView
@@ -12,6 +13,16 @@ from worker.model import Endpoint
 from worker.ports import Clock
 from worker.settings import Loaded, Settings, SettingsFault
 from worker.topology import Topology
+from worker.topology.picture import Picture
+
+NOT_VISIBLE = "not visible over AMQP"
+"""Why most of what is not seen of a broker is not."""
+
+NOT_SHOWN = f"{NOT_VISIBLE}, and the management API shows nothing: see AMQP011"
+
+SET_MANAGEMENT = (
+    "Set broker.management.url, .user and .password to have it looked at over the management API."
+)
 
 
 class Deployment:
@@ -42,6 +53,7 @@ class Deployment:
         self._trusted_certificates = trusted_certificates
         self._broker: BrokerView | None = None
         self._reached: list[tuple[str, Reached]] | None = None
+        self._pictured: Picture | ManagementError | None = None
 
     @property
     def is_readable(self) -> bool:
@@ -71,6 +83,31 @@ class Deployment:
     def ledger(self) -> LedgerView:
         """The ledger the settings name; raises ``CannotSeeError``."""
         return LedgerView(self.settings, clock=self.clock)
+
+    async def management(self) -> Picture | ManagementError | None:
+        """What the broker's management API shows; ``None`` where the settings name none."""
+        address = self.settings.management_address()
+        if address is not None and self._pictured is None:
+            try:
+                self._pictured = await look_at(address)
+            except ManagementError as error:
+                self._pictured = error
+        return self._pictured
+
+    async def picture(self) -> Picture:
+        """The broker's virtual host as its management API shows it.
+
+        Raises ``CannotSeeError``; always at a start, which must not depend on that API.
+        """
+        if self.at_start:
+            raise CannotSeeError(NOT_VISIBLE)
+        match await self.management():
+            case None:
+                raise CannotSeeError(NOT_VISIBLE, SET_MANAGEMENT)
+            case ManagementError():
+                raise CannotSeeError(NOT_SHOWN)
+            case picture:
+                return picture
 
     def endpoints(self) -> list[tuple[str, Endpoint]]:
         """Every provider endpoint with the name of its settings."""

@@ -79,7 +79,7 @@ async def _remarks_of(check: Check, deployment: Deployment) -> Sequence[Remark]:
         async with asyncio.timeout(check.seconds):
             return await check.look(deployment)
     except CannotSeeError as error:
-        return [skip(error.reason, about=check.title)]
+        return [skip(error.reason, about=check.title, fix=error.fix)]
     except NotReachedError as error:
         return [fail(error.reason, fix=error.fix, blame=Blame.UNREACHABLE)]
     except TimeoutError:

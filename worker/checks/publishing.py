@@ -7,11 +7,12 @@ proves that no answer can vanish, and nothing stays on the broker.
 from collections.abc import Sequence
 from typing import assert_never
 
-from worker.checks.broker import CONNECTED, NOT_VISIBLE
+from worker.checks.broker import CONNECTED
 from worker.checks.broker_view import Fate
 from worker.checks.check import Check
 from worker.checks.deployment import Deployment
-from worker.checks.verdicts import Blame, Group, Remark, fail, ok, skip
+from worker.checks.routes import origin_remarks
+from worker.checks.verdicts import Blame, CannotSeeError, Group, Remark, fail, ok, skip
 from worker.messages import Exchange, Publication
 from worker.model import Fault
 
@@ -19,20 +20,19 @@ _EXCHANGES = (Exchange.RESULTS, Exchange.RETRY, Exchange.DEAD_LETTER)
 _RIGHTS = "Give the worker's user the permissions of deploy/rabbitmq/definitions.json."
 
 
-def return_remarks(exchange: str, fate: Fate) -> list[Remark]:
+def return_remark(exchange: str, fate: Fate) -> Remark:
     """Whether an event without a subscriber comes back, so that it is kept and alerted: pure."""
-    bindings = skip(NOT_VISIBLE, about="Binding of each origin")
     match fate:
         case Publication.UNROUTABLE:
-            return [ok("an event nobody is bound for comes back", about=exchange), bindings]
+            return ok("an event nobody is bound for comes back", about=exchange)
         case Publication.CONFIRMED:
             cause = (
                 "a catch-all binding or an alternate exchange took an event nobody is bound for;"
                 " its queue now holds one message of type check"
             )
-            return [fail(cause, about=exchange), bindings]
+            return fail(cause, about=exchange)
         case Publication.REFUSED | Publication.UNKNOWN | Fault():
-            return [skip("no event could be published: see AMQP008", about=exchange), bindings]
+            return skip("no event could be published: see AMQP008", about=exchange)
         case other:
             assert_never(other)
 
@@ -62,7 +62,12 @@ def publish_remark(exchange: str, fate: Fate) -> Remark:
 async def _look_at_returns(deployment: Deployment) -> Sequence[Remark]:
     broker = deployment.broker
     fate = await broker.unroutable(Exchange.RESULTS)
-    return return_remarks(broker.topology.exchange(Exchange.RESULTS), fate)
+    returned = return_remark(broker.topology.exchange(Exchange.RESULTS), fate)
+    try:
+        picture = await deployment.picture()
+    except CannotSeeError as reason:
+        return [returned, skip(reason.reason, about="Binding of each origin", fix=reason.fix)]
+    return [returned, *origin_remarks(picture, broker.topology)]
 
 
 async def _look_at_publishing(deployment: Deployment) -> Sequence[Remark]:

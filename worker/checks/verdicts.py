@@ -71,11 +71,12 @@ class Row:
 
 
 class CannotSeeError(Exception):
-    """A check cannot see what it is about: ``SKIP``, with the reason."""
+    """A check cannot see what it is about: ``SKIP``, with the reason, and what would show it."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, fix: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.fix = fix
 
 
 class NotReachedError(Exception):
@@ -102,9 +103,9 @@ def fail(cause: str, *, about: str = "", fix: str = "", blame: Blame | None = No
     return Remark(verdict=Verdict.FAIL, cause=cause, about=about, fix=fix, blame=blame)
 
 
-def skip(cause: str, *, about: str = "") -> Remark:
-    """Say that something could not be seen."""
-    return Remark(verdict=Verdict.SKIP, cause=cause, about=about)
+def skip(cause: str, *, about: str = "", fix: str = "") -> Remark:
+    """Say that something could not be seen; ``fix`` is what would show it, where there is such."""
+    return Remark(verdict=Verdict.SKIP, cause=cause, about=about, fix=fix)
 
 
 def gravest(rows: Iterable[Row]) -> Blame | None:

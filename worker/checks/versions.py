@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.checks.broker import CONNECTED, NOT_VISIBLE
+from worker.checks.broker import CONNECTED
 from worker.checks.check import Check
-from worker.checks.deployment import Deployment
+from worker.checks.deployment import NOT_VISIBLE, Deployment
 from worker.checks.verdicts import Group, Remark, ok, skip, warn
 
 Version = tuple[int, int, int]
@@ -72,18 +72,24 @@ _CONSEQUENCES = (
 """Source: rabbitmq section 2, and the release notes of the versions named."""
 
 
-def version_remarks(text: str) -> list[Remark]:
-    """What is known to follow from a version as the broker tells it, ``3.10.8`` say: pure."""
+def read_version(text: str) -> Version | None:
+    """Read a version as the broker tells it, ``3.10.8`` say; ``None`` for anything else."""
     match = _VERSION.match(text)
-    if match is None:
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
+
+
+def version_remarks(text: str) -> list[Remark]:
+    """What is known to follow from a version as the broker tells it: pure."""
+    version = read_version(text)
+    if version is None:
         return [skip(NOT_VISIBLE, about=_ABOUT)]
-    version: Version = (int(match[1]), int(match[2]), int(match[3]))
+    shown = ".".join(map(str, version))
     found = [
-        warn(f"{match[0]}: {each.text}", about=_ABOUT, fix=each.fix)
+        warn(f"{shown}: {each.text}", about=_ABOUT, fix=each.fix)
         for each in _CONSEQUENCES
         if each.holds(version)
     ]
-    return found or [ok(f"{match[0]}, with no consequence that is known", about=_ABOUT)]
+    return found or [ok(f"{shown}, with no consequence that is known", about=_ABOUT)]
 
 
 async def _look(deployment: Deployment) -> Sequence[Remark]:

@@ -16,6 +16,7 @@ from typing_extensions import override
 from worker.model import Environment, Origin, PaymentTarget, PaymentType, ProviderKind, Secret
 from worker.rules import (
     BrokerAddress,
+    ManagementAddress,
     PostgresAddress,
     RouteBook,
     Rules,
@@ -132,6 +133,11 @@ class Settings(BaseSettings):
     def broker_address(self, role: Role) -> BrokerAddress:
         """Where the broker is, for one of our connections."""
         return self.broker.address(f"{self.deployment} {role}")
+
+    def management_address(self) -> ManagementAddress | None:
+        """Where the broker's management API is; ``None`` where it is not used."""
+        table = self.broker.management
+        return None if table is None else table.address(self.broker.virtual_host)
 
     def subscribers(self) -> tuple[Subscriber, ...]:
         """Result queues and the origins they are bound for, ordered by name."""

@@ -8,11 +8,13 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from worker.model import Cents, Origin, PaymentTarget, PaymentType, Secret
-from worker.rules import BrokerAddress, ForceLive, PostgresAddress, Rules
+from worker.rules import BrokerAddress, ForceLive, ManagementAddress, PostgresAddress, Rules
 from worker.settings.values import (
+    BaseUrl,
     BrokerEndpoints,
     Duration,
     Keys,
+    Login,
     Name,
     Origins,
     Password,
@@ -25,6 +27,29 @@ from worker.settings.values import (
 _RULES = Rules()
 _ADDRESS = BrokerAddress()
 _DATABASE = PostgresAddress()
+
+
+class Management(Section):
+    """The broker's management API: what AMQP does not show, for `payment-worker check` alone."""
+
+    url: BaseUrl = Field(
+        description="Address of RabbitMQ's management API, without `/api`; only `check` asks it."
+    )
+    user: Login = Field(description="A user of its own, with the tag `management` and no rights.")
+    password: Password = Field(description="Its password; from a secret file.")
+    ca_file: Path | None = Field(
+        default=None, description="Certificate authority of that address; none: the system's."
+    )
+
+    def address(self, virtual_host: str) -> ManagementAddress:
+        """Core value of this table, for one virtual host."""
+        return ManagementAddress(
+            url=self.url,
+            user=self.user,
+            password=Secret(self.password.get_secret_value()),
+            ca_file=_text(self.ca_file),
+            virtual_host=virtual_host,
+        )
 
 
 class Broker(Section):
@@ -67,6 +92,9 @@ class Broker(Section):
     )
     consumer_timeout_seconds: Seconds = Field(
         default=1800.0, description="The broker's own limit for an acknowledgement (30 minutes)."
+    )
+    management: Management | None = Field(
+        default=None, description="Management API; none: what AMQP does not show stays unseen."
     )
 
     def places(self) -> list[tuple[str, int]]:
