@@ -31,6 +31,7 @@ from worker.records import (
     BookLine,
     Books,
     Change,
+    DecidedPage,
     History,
     Kind,
     Letter,
@@ -207,6 +208,24 @@ class MemoryStore:
         await self._read()
         answer = self.tables.answers.get(event_id)
         return None if answer is None else answer.operation_id
+
+    async def decided_operations(
+        self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
+    ) -> DecidedPage:
+        await self._read()
+        behind = sorted(each for each in self.tables.records if after is None or each > after)
+        looked_at = [self.tables.records[each] for each in behind[:limit]]
+        return DecidedPage(
+            tuple(
+                record.operation_id
+                for record in looked_at
+                if record.origin == origin
+                and not record.state.is_open
+                and record.decided_at is not None
+                and since <= record.decided_at < until
+            ),
+            looked_at[-1].operation_id if len(looked_at) == limit else None,
+        )
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         await self._read()

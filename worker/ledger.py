@@ -27,12 +27,13 @@ from worker.lifecycle.resend import Resending, ResendWish, resend
 from worker.lifecycle.restore import Restored, is_in_doubt_after, restore
 from worker.lifecycle.settle import Settled, Settlement, settle
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
-from worker.model import Delivery, Unreadable
+from worker.model import Delivery, Origin, Unreadable
 from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import (
     Answer,
     Books,
     Change,
+    DecidedPage,
     History,
     Needs,
     QueueLock,
@@ -300,6 +301,14 @@ class Ledger:
     async def operation_of(self, event_id: UUID) -> UUID | None:
         """The operation that an event answers."""
         return await self._store.operation_of(event_id)
+
+    async def decided_operations(
+        self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
+    ) -> DecidedPage:
+        """What an origin was answered within a period; see ``ports.Store``."""
+        return await self._store.decided_operations(
+            origin=origin, since=since, until=until, after=after, limit=limit
+        )
 
     async def restoration(self) -> Restoration | None:
         """The ledger's latest return from a backup, as it stands now."""

@@ -9,11 +9,20 @@ from uuid import UUID
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.messages import OutgoingMessage, Publication
-from worker.model import CancelRequest, Delivery, Fingerprint, PaymentRequest, Route, Secret
+from worker.model import (
+    CancelRequest,
+    Delivery,
+    Fingerprint,
+    Origin,
+    PaymentRequest,
+    Route,
+    Secret,
+)
 from worker.records import (
     Answer,
     Books,
     Change,
+    DecidedPage,
     History,
     Needs,
     QueueLock,
@@ -163,6 +172,16 @@ class Store(Protocol):
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         """The operation that an event answers."""
+
+    async def decided_operations(
+        self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
+    ) -> DecidedPage:
+        """The operations of an origin decided from ``since`` until before ``until``, by id.
+
+        ``limit`` bounds the rows looked at, not those found: no index leads to an origin's, so
+        every row of the ledger is read, and a page that ran on until it was full would hold a
+        read open for as long as that takes.
+        """
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         """What was first seen from ``since`` until before ``until``, in one look."""

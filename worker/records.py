@@ -298,6 +298,18 @@ class Books:
 
 
 @dataclass(frozen=True, slots=True)
+class DecidedPage:
+    """The decided operations that were looked for, among so many rows of the ledger by id.
+
+    ``after`` is the last id that was looked at, behind which the next page begins; ``None`` at
+    the end of the ledger.
+    """
+
+    operations: tuple[UUID, ...]
+    after: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """The rows one transaction looks at, declared so that a store may load a batch at once.
 

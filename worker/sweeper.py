@@ -7,6 +7,7 @@ is decided once it is too old for another attempt. Dead letters are not sent fro
 their body travels with the message only.
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +29,13 @@ EXPIRED_AGE = timedelta(hours=2)
 """Longer than any step of the ladder: a copy that waited would have come back by now."""
 
 BATCH = 100
+
+LONGEST = 20.0
+"""Seconds after which a sweep takes no further page, however many answers wait.
+
+Thousands that an operator asked for again go out page after page, one at a time beside the work;
+claims and waits must still be looked at now and then.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,16 +77,31 @@ class Sweeper:
         abandoned = await self._each(
             overdue, lambda each: self._ledger.abandon(each, older_than=EXPIRED_AGE)
         )
-        taken = await self._ledger.take_unpublished(older_than=UNPUBLISHED_AGE, limit=BATCH)
-        said = await self._announce(taken)
+        taken, said = await self._publish_owed()
         return Sweep(
-            announced=said.count(Announcement.CONFIRMED),
-            unclaimed=said.count(Announcement.UNCLAIMED),
-            unsent=len(taken) - sum(each.is_safe for each in said),
+            announced=said[Announcement.CONFIRMED],
+            unclaimed=said[Announcement.UNCLAIMED],
+            unsent=taken - sum(count for each, count in said.items() if each.is_safe),
             doubted=doubted,
             overdue=len(overdue),
             abandoned=abandoned,
         )
+
+    async def _publish_owed(self) -> tuple[int, Counter[Announcement]]:
+        """Send page after page; how many were taken, and what became of those that were tried.
+
+        No page is taken before the last one is through: what is taken, no other worker sends.
+        """
+        clock = self._ledger.clock
+        ends = clock.monotonic() + LONGEST
+        taken, said = 0, Counter[Announcement]()
+        while True:
+            page = await self._ledger.take_unpublished(older_than=UNPUBLISHED_AGE, limit=BATCH)
+            taken += len(page)
+            said.update(await self._announce(page))
+            is_silent = said[Announcement.UNKNOWN] > 0
+            if len(page) < BATCH or is_silent or clock.monotonic() >= ends:
+                return taken, said
 
     async def _each(
         self, operations: Sequence[UUID], decide: Callable[[UUID], Awaitable[Decided | None]]

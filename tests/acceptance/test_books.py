@@ -1,5 +1,6 @@
 """The books, answers sent again, and a ledger that came back from a backup, as commands."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,52 @@ async def test_unclaimed_answers_are_marked_for_the_sweeper_and_let_go(
         one = await site.installation.run(*resend, "--payment", event["payment_id"])
         assert (one.code, one.data["result"]) == (0, "marked")
         assert (await stored(site, event["event_id"])).resends == 1
+
+
+async def test_a_subscriber_whose_queue_was_deleted_gets_the_answers_of_the_last_hour_again(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """Those that DCP lost with its queue; nobody else's, and the same to the letter."""
+    async with site_of(broker, tmp_path, ends_well=False) as site:
+        name, erp = site.installation.named("results.dcp"), site.erp
+
+        async def bound() -> None:
+            queue = await erp.channel.declare_queue(name, exclusive=True)
+            await queue.bind(site.installation.named("results"), "payment.result.dcp.*")
+
+        await bound()
+        asked = [order(), order(id_societe="6"), order(), order(id_origin="web")]
+        keys = [f"payment.initiate.{each['id_origin']}" for each in asked]
+        answers = [
+            await erp.answer(await erp.send(each, routing_key=key))
+            for each, key in zip(asked, keys, strict=True)
+        ]
+        assert await site.worker.stop() == 0
+        await erp.channel.queue_delete(name)
+        await bound()
+        resend = ("results", "resend", "--origin", "DCP", "--since", "1h", "--json")
+        asks = await site.installation.run(*resend)
+        assert (asks.code, asks.output) == (64, ""), "nobody is there to confirm"
+        done = await site.installation.run(*resend, "--yes", "--reason", "its queue was deleted")
+        assert (done.code, done.data["found"], done.data["marked"]) == (0, 3, 3), done.complaint
+        quick = (sys.executable, "-m", "tests.acceptance.quick_sweeper")
+        async with started(site.installation, prelude=quick):
+            again = [checked(await erp.take("results.dcp")) for _ in answers[:3]]
+            assert await erp.depth("results.dcp") == 0
+        first = {each["event_id"]: each for each in answers[:3]}
+        assert {each["event_id"]: each.body for each in again} == {
+            event_id: each.body for event_id, each in first.items()
+        }
+        assert {each.message.headers["resend"] for each in again} == {1}
+        for each in again:
+            before = first[each["event_id"]].message
+            assert (each.message.correlation_id, each.message.routing_key) == (
+                before.correlation_id,
+                before.routing_key,
+            )
+        assert len(erp.heard_of(answers[3]["payment_id"])) == 1, "of another origin"
+        before_all = await site.installation.run(*resend, "--until", "30m", "--yes")
+        assert (before_all.code, before_all.data["found"]) == (0, 0)
 
 
 async def test_a_restoration_is_said_with_the_workers_stopped_and_told_by_the_next_one(

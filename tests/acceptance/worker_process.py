@@ -144,10 +144,10 @@ class WorkerProcess:
 
 @asynccontextmanager
 async def started(
-    installation: Installation, *, ends_well: bool = True
+    installation: Installation, *, ends_well: bool = True, prelude: Sequence[str] = ()
 ) -> AsyncIterator[WorkerProcess]:
     """A worker that takes payments; whatever became of it, it is gone at the end."""
-    worker = await WorkerProcess.start(installation)
+    worker = await WorkerProcess.start(installation, prelude=prelude)
     try:
         yield await worker.is_ready()
         if ends_well:

@@ -48,6 +48,7 @@ from worker.records import (
     AuditEntry,
     Books,
     Change,
+    DecidedPage,
     History,
     Kind,
     Needs,
@@ -1130,6 +1131,9 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.open_operations(untouched_since=START, after=None, limit=1),
         lambda: store.unpublished(decided_before=START, after=None, limit=1),
         lambda: store.operation_of(number(1)),
+        lambda: store.decided_operations(
+            origin=some.DCP, since=START, until=START, after=None, limit=1
+        ),
         lambda: store.books(since=START, until=START),
         lambda: store.lock_queue(walk_lock(), now=START),
         lambda: store.unlock_queue("dead-letters", number(1)),
@@ -1292,6 +1296,47 @@ async def test_an_event_leads_to_its_operation(store: ObservableStore) -> None:
     await write(store, decided_record(), answers=(sample_answer(),))
     assert await store.operation_of(event_number(1)) == number(1)
     assert await store.operation_of(number(1)) is None
+
+
+async def test_what_an_origin_was_answered_within_a_period_is_found_in_pages(
+    store: ObservableStore,
+) -> None:
+    """A page ends after so many rows looked at, whatever it found among them."""
+    decided = {
+        2: START,
+        3: START + SECOND,
+        5: START + 2 * SECOND,
+        6: START + 3 * SECOND,  # the period's end is not within it
+        8: START - SECOND,
+    }
+    for n, moment in decided.items():
+        await write(store, sample_record(n))
+        state = State.CANCELLED if n == 5 else State.FAILED
+        await write(store, replace(decided_record(n, state=state), decided_at=moment))
+    await write(store, sample_record(1))
+    await write(store, replace(sample_record(4), origin=Origin("web")))
+    elsewhere = replace(decided_record(4), origin=Origin("web"), decided_at=START)
+    await write(store, elsewhere)
+    # Reopened, it keeps nothing of its decision.
+    await write(store, replace(sample_record(7), decided_at=START))
+
+    async def page(after: UUID | None, limit: int) -> DecidedPage:
+        return await store.decided_operations(
+            origin=some.DCP, since=START, until=START + 3 * SECOND, after=after, limit=limit
+        )
+
+    found = (number(2), number(3), number(5))
+    assert await page(None, 99) == DecidedPage(found, None)
+    place: UUID | None = None
+    pages = []
+    while True:
+        each = await page(place, 3)
+        pages.append(each.operations)
+        if each.after is None:
+            break
+        place = each.after
+    assert pages == [(number(2), number(3)), (number(5),), ()]
+    assert await page(number(5), 1) == DecidedPage((), number(6))
 
 
 async def test_the_books_group_what_was_first_seen_within_their_period(

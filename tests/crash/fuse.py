@@ -19,7 +19,7 @@ from typing_extensions import override
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.messages import Exchange, OutgoingMessage, Publication
-from worker.model import Delivery
+from worker.model import Delivery, Origin
 from worker.ports import (
     LetterInHand,
     LetterQueue,
@@ -33,6 +33,7 @@ from worker.records import (
     Answer,
     Books,
     Change,
+    DecidedPage,
     History,
     Needs,
     QueueLock,
@@ -296,6 +297,16 @@ class FusedStore:
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         return await self._through("operation_of", lambda: self._inner.operation_of(event_id))
+
+    async def decided_operations(
+        self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
+    ) -> DecidedPage:
+        return await self._through(
+            "decided_operations",
+            lambda: self._inner.decided_operations(
+                origin=origin, since=since, until=until, after=after, limit=limit
+            ),
+        )
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await self._inner.books(since=since, until=until)

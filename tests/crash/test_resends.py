@@ -1,14 +1,17 @@
-"""An operator's ``results resend --unclaimed`` killed anywhere: no answer is lost or changed."""
+"""An operator's ``results resend`` killed anywhere: no answer is lost or changed."""
 
 import json
-from collections import deque
+from collections import Counter, deque
+from contextlib import suppress
+from datetime import timedelta
 
 from tests.core import UNROUTABLE, World, initiation
 from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, FusedStore, KilledError
 from tests.fakes_letters import PaperQueue
 from worker.ledger import Ledger
 from worker.messages import Exchange
-from worker.model import Source
+from worker.missed import Missed, MissedAnswers
+from worker.model import Origin, Source
 from worker.unclaimed import UnclaimedEvents
 
 
@@ -67,3 +70,45 @@ async def test_a_walk_killed_anywhere_loses_no_answer() -> None:
     while await killed_at(place):
         place += 1
     assert place > 20, "the steps of three copies"
+
+
+async def marked(world: World, fuse: Fuse) -> None:
+    """One run of ``results resend --origin``, until the fuse ends it."""
+    ledger = Ledger(store=FusedStore(world.store, fuse), rules=world.rules, clock=world.clock)
+    now = world.clock.now()
+    period = Missed(origin=Origin("dcp"), since=now - timedelta(days=1), until=now)
+    answers = MissedAnswers(ledger, period)
+    await answers.count()
+    await answers.resend(actor="anna", reason="bound again", on_progress=lambda _steps: None)
+
+
+async def marking_killed_at(place: int) -> bool:
+    """Kill the command there, let a worker sweep, then run the command again and sweep."""
+    world = World()
+    for number in (1, 2, 3):
+        await world.worker().processor.handle(initiation(f"key-{number}", id_commande=f"{number}"))
+    owed = {message.message_id: message.body for message in world.broker.sent_to(Exchange.RESULTS)}
+    world.broker.published.clear()
+    world.clock.advance(200)
+    fuse = Fuse(at=place)
+    with suppress(KilledError):
+        await marked(world, fuse)
+    await world.worker().sweeper.sweep()
+    world.clock.advance(200)
+    await marked(world, Fuse())
+    for _ in range(2):
+        await world.worker().sweeper.sweep()
+        world.clock.advance(200)
+    sent = world.broker.sent_to(Exchange.RESULTS)
+    assert {each.message_id: each.body for each in sent} == owed, fuse.passed
+    assert all(count <= 2 for count in Counter(each.message_id for each in sent).values())
+    assert world.providers.applied.total() == len(owed), "sending again calls nobody"
+    return fuse.is_blown
+
+
+async def test_a_resend_of_an_origin_killed_anywhere_is_made_good_by_the_next() -> None:
+    """What was marked is sent, what was not is marked by the next run: nothing else is sent."""
+    place = 1
+    while await marking_killed_at(place):
+        place += 1
+    assert place > 8, "the look, and the marks of three answers"

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from tests.core import (
+    CONFIRMED,
     REFUSED,
     REFUSED_CONNECTION,
     RESET_AFTER,
@@ -27,7 +28,7 @@ from worker.lifecycle.wishes import Decided, Won
 from worker.messages import Exchange
 from worker.ports import StoreUnavailableError
 from worker.records import State
-from worker.sweeper import EXPIRED_AGE, UNPUBLISHED_AGE, Sweep
+from worker.sweeper import BATCH, EXPIRED_AGE, LONGEST, UNPUBLISHED_AGE, Sweep
 
 NOTHING = Sweep(announced=0, unclaimed=0, unsent=0, doubted=0)
 MOMENT = timedelta(seconds=1)
@@ -123,6 +124,38 @@ async def test_one_answer_that_cannot_be_sent_keeps_none_of_the_others() -> None
     assert [type(each) for each in worker.surprises] == [ValueError]
     pass_time(world, UNPUBLISHED_AGE + MOMENT)
     assert (await sweep(world)).announced == 1
+
+
+async def test_a_sweep_goes_on_while_its_pages_are_full() -> None:
+    """Thousands that an operator asked for again go out with one sweep, not with dozens."""
+    world = await decided(unsent=2 * BATCH + 5)
+    pass_time(world, UNPUBLISHED_AGE)
+    assert (await sweep(world)).announced == 2 * BATCH + 5
+    assert len(world.broker.events) == 2 * BATCH + 5
+    assert await sweep(world) == NOTHING
+
+
+async def test_a_long_sweep_ends_after_a_page_so_that_claims_are_looked_at() -> None:
+    world = await decided(unsent=2 * BATCH + 5)
+    pass_time(world, UNPUBLISHED_AGE)
+    world.broker.after_publishing = lambda: world.clock.advance(LONGEST / BATCH)
+    assert (await sweep(world)).announced == BATCH
+    assert (await sweep(world)).announced == BATCH, "those behind the first page come next"
+
+
+async def test_a_broker_that_falls_silent_is_not_asked_for_another_page() -> None:
+    world = await decided(unsent=BATCH + 5)
+    pass_time(world, UNPUBLISHED_AGE)
+    world.broker.scripts[Exchange.RESULTS] = [CONFIRMED, SILENT]
+    said = Sweep(announced=1, unclaimed=0, unsent=BATCH - 1, doubted=0)
+    assert await sweep(world) == said
+
+
+async def test_a_full_queue_holds_back_no_page_of_the_others() -> None:
+    world = await decided(unsent=BATCH + 5)
+    pass_time(world, UNPUBLISHED_AGE)
+    world.broker.scripts[Exchange.RESULTS] = [REFUSED] * BATCH
+    assert await sweep(world) == Sweep(announced=5, unclaimed=0, unsent=BATCH, doubted=0)
 
 
 async def test_one_claim_that_cannot_be_ended_keeps_none_of_the_others(

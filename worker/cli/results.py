@@ -8,6 +8,7 @@ import typer
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.missed_answers import resend_missed, wanted_answers
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.lifecycle.resend import Resending, ResendWish
@@ -28,7 +29,9 @@ def register(app: typer.Typer) -> None:
     """Add the ``results`` commands."""
     group = typer.Typer(help="Send stored answers again.", no_args_is_help=True)
     group.command(
-        "resend", epilog="Example: payment-worker results resend --unclaimed --reason 'dcp bound'"
+        "resend",
+        epilog="Example: payment-worker results resend --origin dcp --since 2h"
+        " --reason 'its queue was deleted'",
     )(_resend)
     # With a single command Typer would make the group the command itself.
     group.callback()(_group)
@@ -47,25 +50,48 @@ def _resend(
     payment: Annotated[
         UUID | None, typer.Option("--payment", help="The newest answer of this one.")
     ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option("--origin", help="What this id_origin was answered within a period."),
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="With --origin, decided from then on: RFC 3339, or e.g. 2h ago."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="With --origin, decided before then; now when not given.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="With --origin, do not ask.")] = False,
     reason: Annotated[str, typer.Option(help="Why; kept in the audit.")] = "",
     config: ConfigOption = None,
     json: JsonOption = False,
     output_format: FormatOption = None,
 ) -> ExitCode:
-    """Mark the newest answers as unpublished; a worker sends them within three minutes.
+    """Mark the newest answers as unpublished; a worker begins to send them within three minutes.
 
     Each goes out under its own event id, so a subscriber that has it drops it. An answer that a
-    newer one has overtaken is never sent.
+    newer one has overtaken is never sent. One origin's answers reach its own subscriber alone.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    if unclaimed == (payment is not None):
+    if [unclaimed, payment is not None, origin is not None].count(True) != 1:
         raise CommandError(
-            "one_of_two",
-            "Say what to send again: --unclaimed or --payment.",
+            "one_of_three",
+            "Say what to send again: --unclaimed, --payment or --origin.",
             exit_code=ExitCode.USAGE,
-            fix="Give exactly one of the two.",
+            fix="Give exactly one of the three.",
         )
     why = reason or "no reason given"
+    if origin is not None:
+        missed = wanted_answers(context, origin, since=since, until=until)
+        return run_with_ledger(resend_missed(context, missed, reason=why, is_answered=yes))
+    if since is not None or until is not None:
+        raise CommandError(
+            "wrong_period",
+            "Only the answers of an origin are asked for by a period.",
+            exit_code=ExitCode.USAGE,
+            field="--until" if since is None else "--since",
+            fix="Give it with --origin.",
+        )
     if payment is not None:
         return _tell_one(context, payment, run_with_ledger(_one(context, payment, why)))
     return _tell_walk(context, run_with_ledger(_walked(context, why)))

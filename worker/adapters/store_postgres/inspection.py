@@ -13,12 +13,13 @@ from worker.adapters.store_postgres import statements as sql
 from worker.adapters.store_postgres.reader import BEFORE_ALL, Reader
 from worker.adapters.store_postgres.sessions import Connection
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
-from worker.adapters.store_rows.books import read_book_line
+from worker.adapters.store_rows.books import read_book_line, read_decided_page
 from worker.adapters.store_rows.history import RESTORATION_COLUMNS, read_restoration
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
 from worker.adapters.store_rows.values import to_micros
 from worker.codes import Code
-from worker.records import Answer, Books, Record, Restoration
+from worker.model import Origin
+from worker.records import Answer, Books, DecidedPage, Record, Restoration
 
 # Put together from our own column names only; values are always bound. Each half of the union
 # stays within the small index of its own state.
@@ -40,6 +41,12 @@ _CANCELLATIONS = (
     " WHERE kind = 'cancellation' AND payment_id = $1 ORDER BY first_seen, operation_id"
 )
 _OPERATION_OF = "SELECT operation_id FROM answers WHERE event_id = $1"
+# The last column is what is looked for; the others are read only to get on from page to page.
+_DECIDED = (
+    "SELECT operation_id, coalesce(origin = $1 AND decided_at >= $2 AND decided_at < $3"
+    " AND state NOT IN ('calling', 'retry_wait'), false)"
+    " FROM operations WHERE operation_id > $4 ORDER BY operation_id LIMIT $5"
+)
 _RECEIVED = "SELECT count(*) FROM operations WHERE first_seen >= $1 AND first_seen < $2"
 # Absent comes first and the order is that of the bytes, as in every other store.
 _LINES = (
@@ -97,6 +104,21 @@ async def operation_of(reader: Reader, event_id: UUID) -> UUID | None:
     """See ``ports.Store.operation_of``."""
     rows = await reader.rows(_OPERATION_OF, event_id.bytes)
     return UUID(bytes=rows[0][0]) if rows else None
+
+
+async def decided_operations(
+    reader: Reader,
+    *,
+    origin: Origin,
+    since: datetime,
+    until: datetime,
+    after: UUID | None,
+    limit: int,
+) -> DecidedPage:
+    """See ``ports.Store.decided_operations``."""
+    start = b"" if after is None else after.bytes
+    values = (origin, to_micros(since), to_micros(until), start, limit)
+    return read_decided_page(await reader.rows(_DECIDED, *values), limit=limit)
 
 
 async def books(reader: Reader, *, since: datetime, until: datetime) -> Books:

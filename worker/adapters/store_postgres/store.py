@@ -19,6 +19,7 @@ from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session,
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
+from worker.model import Origin
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -26,6 +27,7 @@ from worker.records import (
     AuditEntry,
     Books,
     Change,
+    DecidedPage,
     History,
     Needs,
     QueueLock,
@@ -202,6 +204,18 @@ class PostgresStore:
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         return await inspection.operation_of(self._open_reader, event_id)
+
+    async def decided_operations(
+        self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
+    ) -> DecidedPage:
+        return await inspection.decided_operations(
+            self._open_reader,
+            origin=origin,
+            since=since,
+            until=until,
+            after=after,
+            limit=limit,
+        )
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await inspection.books(self._open_reader, since=since, until=until)

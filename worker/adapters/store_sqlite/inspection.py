@@ -11,12 +11,13 @@ from uuid import UUID
 
 from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
-from worker.adapters.store_rows.books import read_book_line
+from worker.adapters.store_rows.books import read_book_line, read_decided_page
 from worker.adapters.store_rows.history import RESTORATION_COLUMNS, read_restoration
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
 from worker.adapters.store_rows.values import to_micros
 from worker.codes import Code
-from worker.records import Answer, Books, Record, Restoration
+from worker.model import Origin
+from worker.records import Answer, Books, DecidedPage, Record, Restoration
 
 _BEFORE_ALL = (-(2**63), b"")
 # Put together from our own column names only; values are always bound. Each half of the union
@@ -39,6 +40,12 @@ _CANCELLATIONS = (
     " WHERE kind = 'cancellation' AND payment_id = ? ORDER BY first_seen, operation_id"
 )
 _OPERATION_OF = "SELECT operation_id FROM answers WHERE event_id = ?"
+# The last column is what is looked for; the others are read only to get on from page to page.
+_DECIDED = (
+    "SELECT operation_id, coalesce(origin = ? AND decided_at >= ? AND decided_at < ?"
+    " AND state NOT IN ('calling', 'retry_wait'), 0)"
+    " FROM operations WHERE operation_id > ? ORDER BY operation_id LIMIT ?"
+)
 _RECEIVED = "SELECT count(*) FROM operations WHERE first_seen >= ? AND first_seen < ?"
 _LINES = (
     "SELECT kind, state, account, payment_run_mode, count(*), coalesce(sum(amount), 0)"
@@ -104,6 +111,21 @@ def operation_of(connection: sqlite3.Connection, event_id: UUID) -> UUID | None:
     """See ``ports.Store.operation_of``."""
     row = connection.execute(_OPERATION_OF, (event_id.bytes,)).fetchone()
     return None if row is None else UUID(bytes=row[0])
+
+
+def decided_operations(
+    connection: sqlite3.Connection,
+    *,
+    origin: Origin,
+    since: datetime,
+    until: datetime,
+    after: UUID | None,
+    limit: int,
+) -> DecidedPage:
+    """See ``ports.Store.decided_operations``."""
+    start = b"" if after is None else after.bytes
+    values = (origin, to_micros(since), to_micros(until), start, limit)
+    return read_decided_page(connection.execute(_DECIDED, values).fetchall(), limit=limit)
 
 
 def books(connection: sqlite3.Connection, *, since: datetime, until: datetime) -> Books:

@@ -21,6 +21,7 @@ from worker.adapters.store_sqlite.schema import prepare
 from worker.adapters.store_sqlite.view import run_change, savepoint
 from worker.adapters.store_sqlite.writer import Writer
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
+from worker.model import Origin
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -28,6 +29,7 @@ from worker.records import (
     AuditEntry,
     Books,
     Change,
+    DecidedPage,
     History,
     Needs,
     QueueLock,
@@ -189,6 +191,20 @@ class SqliteStore:
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         return await self._inspect(partial(inspection.operation_of, event_id=event_id))
+
+    async def decided_operations(
+        self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
+    ) -> DecidedPage:
+        return await self._inspect(
+            partial(
+                inspection.decided_operations,
+                origin=origin,
+                since=since,
+                until=until,
+                after=after,
+                limit=limit,
+            )
+        )
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await self._inspect(partial(inspection.books, since=since, until=until))
