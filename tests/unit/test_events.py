@@ -1,7 +1,7 @@
 """What a subscriber gets: body, properties, headers, and the ledger's copy of an event."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC
 from itertools import product
 from uuid import UUID
@@ -337,3 +337,11 @@ def test_no_representation_shows_the_link() -> None:
     message = result_message(make_answer(event), correlation_id=None, traceparent=None, source="/s")
     assert "SDESSID" not in repr(event)
     assert "SDESSID" not in repr(message)
+
+
+def test_every_field_of_an_event_is_kept() -> None:
+    """A field that is added to the event and forgotten in its stored form would be lost."""
+    content = json.loads(to_stored(make_event()))
+    names = {each.name for each in fields(Event)} - {"link"}
+    assert set(content) == names | {"format", "has_link"}
+    assert set(content["facts"]) == {each.name for each in fields(Facts)}

@@ -5,7 +5,6 @@ one that never was, and its repeat carries ``link_erased`` (contract section 3).
 """
 
 import json
-from dataclasses import asdict, replace
 from datetime import datetime
 from uuid import UUID
 
@@ -26,6 +25,17 @@ from worker.model import (
 from worker.records import Event, State, Status
 
 _FORMAT = 1
+
+
+def _text_of(value: object) -> str:
+    if isinstance(value, datetime):
+        return exact_time_text(value)
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(type(value).__name__)
+
+
+_ENCODER = json.JSONEncoder(default=_text_of, ensure_ascii=False, separators=(",", ":"))
 
 
 class _StoredFacts(BaseModel):
@@ -82,11 +92,47 @@ def to_stored(event: Event) -> str:
 
     Half a surrogate pair becomes ``?``, here as in the published body: it cannot be read back.
     """
-    content = asdict(replace(event, link=None))
-    del content["link"]
-    content["format"] = _FORMAT
-    content["has_link"] = event.link is not None
-    text = json.dumps(content, default=_text_of, ensure_ascii=False, separators=(",", ":"))
+    facts = event.facts
+    # Name by name: walking the fields by reflection took six times as long, once per payment.
+    text = _ENCODER.encode(
+        {
+            "event_id": event.event_id,
+            "status": event.status,
+            "occurred_at": event.occurred_at,
+            "origin": event.origin,
+            "payment_id": event.payment_id,
+            "request_id": event.request_id,
+            "sequence": event.sequence,
+            "facts": {
+                "payment_target": facts.payment_target,
+                "payment_run_mode": facts.payment_run_mode,
+                "payment_type": facts.payment_type,
+                "type_paiement": facts.type_paiement,
+                "id_origin": facts.id_origin,
+                "id_societe": facts.id_societe,
+                "id_client": facts.id_client,
+                "id_commande": facts.id_commande,
+                "amount": facts.amount,
+            },
+            "attempts": event.attempts,
+            "code": event.code,
+            "provider_code": event.provider_code,
+            "http_status": event.http_status,
+            "faults": [
+                {"field": fault.field, "code": fault.code, "message": fault.message}
+                for fault in event.faults
+            ],
+            "provider": event.provider,
+            "provider_reference": event.provider_reference,
+            "basket_item_id": event.basket_item_id,
+            "livemode": event.livemode,
+            "duplicate_of": event.duplicate_of,
+            "conflicts_with": event.conflicts_with,
+            "payment_status": event.payment_status,
+            "format": _FORMAT,
+            "has_link": event.link is not None,
+        }
+    )
     return text.encode("utf-8", "replace").decode()
 
 
@@ -134,11 +180,3 @@ def from_stored(text: str, link: Secret | None) -> Event:
         conflicts_with=kept.conflicts_with,
         payment_status=kept.payment_status,
     )
-
-
-def _text_of(value: object) -> str:
-    if isinstance(value, datetime):
-        return exact_time_text(value)
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError(type(value).__name__)

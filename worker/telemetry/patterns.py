@@ -18,6 +18,11 @@ _CREDENTIALS = re.compile(r"\b(basic|bearer)(\s*[:=]\s*|\s+)[^\s\"',;]+", re.IGN
 _EMAIL = re.compile(r"""[^\s@<>"',;:()\[\]{}=]+(?:@|%40)[^\s@<>"',;:()\[\]{}=]+""", re.IGNORECASE)
 _DIGIT_RUN = re.compile(r"\d(?:[ .\u00a0\u202f-]?\d){12,}", re.ASCII)
 _IBAN_START = re.compile(r"[A-Z]{2}[ .\u00a0\u202f-]?\d[ .\u00a0\u202f-]?\d", re.IGNORECASE)
+_SUSPICIOUS = re.compile(
+    rf"@|%40|https?:|basic|bearer|{_DIGIT_RUN.pattern}|{_IBAN_START.pattern}",
+    re.IGNORECASE,
+)
+"""Every pattern needs one of these: most texts have none and are through after one look."""
 _SEPARATORS = frozenset(" .-\u00a0\u202f")
 _SHORTEST_CARD, _LONGEST_CARD = 13, 19
 _NINE = 9
@@ -47,6 +52,11 @@ _IBAN_LENGTHS: Mapping[str, int] = MappingProxyType(
 
 def redact(text: str) -> str:
     """Return a text without what must not be logged; what is taken out is named in brackets."""
+    return text if _SUSPICIOUS.search(text) is None else redact_thoroughly(text)
+
+
+def redact_thoroughly(text: str) -> str:
+    """The same without the first look, which only saves time."""
     text = _LINK.sub(lambda match: link_mark(match[0].replace("\\", "")), text)
     text = _USERINFO.sub("[userinfo]@", text)
     text = _CREDENTIALS.sub(r"\1 [credentials]", text)
