@@ -139,8 +139,12 @@ async def connected(
         await close_quietly(connection)
 
 
-async def open_channel(connection: AbstractConnection) -> AbstractChannel:
+async def open_channel(
+    connection: AbstractConnection, *, publisher_confirms: bool = False
+) -> AbstractChannel:
     """Open a plain channel, of the client's lower layer: it hands over what the broker sent.
+
+    With ``publisher_confirms`` an unroutable message raises, as a refused one does.
 
     Raises ``BrokerTroubleError`` when the connection is gone.
     """
@@ -148,7 +152,7 @@ async def open_channel(connection: AbstractConnection) -> AbstractChannel:
         raise BrokerTroubleError(TroubleKind.LOST, "the connection ended")
     try:
         return await connection.transport.connection.channel(
-            publisher_confirms=False, timeout=CALL_SECONDS
+            publisher_confirms=publisher_confirms, on_return_raises=True, timeout=CALL_SECONDS
         )
     except RuntimeError as error:
         # So the client answers a channel asked of a connection that has just closed.

@@ -1,14 +1,21 @@
 """One publishing channel: confirmed, mandatory, persistent."""
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+import asyncio
 
+import aiormq.exceptions
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
+from pamqp.commands import Basic
+
+from worker.adapters.connection import open_channel
 from worker.messages import Exchange, OutgoingMessage
 from worker.topology import Topology
 
+_PERSISTENT = 2
+
 
 class Lane:
-    """A channel and what is under way on it.
+    """A channel of the client's lower layer and what is under way on it.
 
     A lane with an unanswered publish is *spent*: nothing new starts on it, and it is closed when
     the last publish under way has ended. ``Basic.Return`` carries no delivery tag, the client
@@ -19,17 +26,14 @@ class Lane:
 
     def __init__(self, channel: AbstractChannel, topology: Topology) -> None:
         self._channel = channel
-        self._topology = topology
-        self._exchanges: dict[Exchange, AbstractExchange] = {}
+        self._exchanges = {each: topology.exchange(each) for each in Exchange}
         self._under_way = 0
         self.is_spent = False
 
     @classmethod
     async def open(cls, connection: AbstractConnection, topology: Topology) -> "Lane":
         """Open a channel with confirms, on which an unroutable message raises."""
-        channel = connection.channel(publisher_confirms=True, on_return_raises=True)
-        await channel.initialize()
-        return cls(channel, topology)
+        return cls(await open_channel(connection, publisher_confirms=True), topology)
 
     @property
     def is_idle(self) -> bool:
@@ -42,7 +46,7 @@ class Lane:
 
     async def closed(self) -> None:
         """Wait until the channel has ended, for whatever reason."""
-        await self._channel.closed()
+        await asyncio.wait({self._channel.closing})
 
     async def close(self) -> None:
         """Close the channel; a publish under way ends as unknown."""
@@ -58,35 +62,30 @@ class Lane:
         self._under_way += 1
         decided = False
         try:
-            exchange = await self._exchange(message.exchange)
-            await exchange.publish(
-                _to_amqp(message), message.routing_key, mandatory=True, timeout=seconds
+            await self._channel.basic_publish(
+                message.body,
+                exchange=self._exchanges[message.exchange],
+                routing_key=message.routing_key,
+                properties=_properties_of(message),
+                mandatory=True,
+                timeout=seconds,
             )
             decided = True
-        except aio_pika.exceptions.DeliveryError:
+        except aiormq.exceptions.DeliveryError:
             decided = True
             raise
         finally:
             self._under_way -= 1
             self.is_spent = self.is_spent or not decided
 
-    async def _exchange(self, exchange: Exchange) -> AbstractExchange:
-        known = self._exchanges.get(exchange)
-        if known is None:
-            name = self._topology.exchange(exchange)
-            known = await self._channel.get_exchange(name, ensure=False)
-            self._exchanges[exchange] = known
-        return known
 
-
-def _to_amqp(message: OutgoingMessage) -> aio_pika.Message:
-    return aio_pika.Message(
-        message.body,
-        headers=dict(message.headers),
+def _properties_of(message: OutgoingMessage) -> Basic.Properties:
+    return Basic.Properties(
         content_type="application/json",
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        headers=dict(message.headers),
+        delivery_mode=_PERSISTENT,
         message_id=message.message_id,
         correlation_id=message.correlation_id,
-        type=message.type,
+        message_type=message.type,
         timestamp=message.timestamp,
     )
