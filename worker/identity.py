@@ -38,6 +38,7 @@ UNKNOWN_ORIGIN = Origin("unknown")
 PAYMENT_ID_HEADER = "payment-id"
 """Header in which a copy of ours carries the operation's id."""
 
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 _CANCELLATION = "cancel"
 _REFUSAL = "refusal"
 _ORIGIN_LENGTH = 32
@@ -108,8 +109,7 @@ def digest_of(content: bytes) -> str:
 
 def canonical_digest(content: Mapping[str, str | bool | None]) -> str:
     """SHA-256 of content as JSON: sorted keys, no spaces, UTF-8, nothing escaped needlessly."""
-    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-    return digest_of(text.encode())
+    return digest_of(_CANONICAL.encode(content).encode())
 
 
 def fingerprint_of(

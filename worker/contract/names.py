@@ -6,6 +6,7 @@ them mean one field (contract section 2).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from worker.contract.faults import FaultCode, fault
 from worker.contract.json_text import JsonObject, JsonValue
@@ -30,9 +31,14 @@ def fold_name(name: str) -> str:
     return name.replace("_", "").casefold()
 
 
+@cache
+def _canonical(fields: tuple[str, ...]) -> Mapping[str, str]:
+    return {fold_name(field): field for field in fields}
+
+
 def name_values(body: JsonObject, fields: Sequence[str]) -> NamedValues:
     """Sort the properties of a body into the fields it may have and the rest."""
-    canonical = {fold_name(field): field for field in fields}
+    canonical = _canonical(tuple(fields))
     spellings: dict[str, list[str]] = {}
     values: dict[str, JsonValue] = {}
     unknown: list[str] = []
