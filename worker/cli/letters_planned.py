@@ -38,9 +38,7 @@ def plan_letters(
     typer_context: typer.Context,
     operation_ids: Annotated[
         list[UUID] | None,
-        typer.Argument(
-            metavar="ID", help="As `dead-letters list` shows them.", show_default=False
-        ),
+        typer.Argument(metavar="ID", help="As `dead-letters list` shows them.", show_default=False),
     ] = None,
     *,
     output: Annotated[
