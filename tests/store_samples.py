@@ -278,6 +278,7 @@ records = st.builds(
     item_id=maybe_text,
     email=st.none() | secrets,
     duplicate_of=maybe_id,
+    reopened_by=maybe_text,
 )
 
 statuses = st.integers(min_value=100, max_value=599)

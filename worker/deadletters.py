@@ -140,7 +140,14 @@ class DeadLetters:
             # The broker gave this delivery up, we decided nothing about it: there is nothing to
             # reopen, and the ledger says what the copy may do. A decided one repeats its event.
             return await _replay(letter, sequence, report, act)
-        match await self._ledger.reopen(wanted, actor=act.actor, run=act.run, reason=act.reason):
+        reopened = await self._ledger.reopen(
+            wanted,
+            from_sequence=_decided(found, sequence),
+            actor=act.actor,
+            run=act.run,
+            reason=act.reason,
+        )
+        match reopened:
             case Reopened(sequence=sequence):
                 return await _replay(letter, sequence, report, act)
             case NotReopened(reason=reason):
@@ -178,6 +185,11 @@ def _is_copied(newest: Answer | None) -> bool:
     place that holds the request.
     """
     return newest is None or newest.letter is None or newest.letter_confirmed
+
+
+def _decided(found: tuple[Record, Answer | None] | None, sequence: int) -> int:
+    """The decision to replay: the newest, whichever letter holds the request."""
+    return sequence if found is None or found[0].state.is_open else found[0].sequence
 
 
 def _last_decided(record: Record) -> int:

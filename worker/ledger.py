@@ -129,18 +129,22 @@ class Ledger:
         return await self._store.transact(needs, apply)
 
     async def reopen(
-        self, operation_id: UUID, *, actor: str, run: str, reason: str
+        self, operation_id: UUID, *, from_sequence: int, actor: str, run: str, reason: str
     ) -> Reopened | NotReopened:
-        """Open a failed operation again for a replay; audited."""
+        """Open a failed operation again for a replay; audited; see ``lifecycle.reopen``."""
+        found = await self._store.find(operation_id)
         apply = partial(
             reopen,
             operation_id=operation_id,
+            from_sequence=from_sequence,
             actor=actor,
             run=run,
             reason=reason,
+            rules=self._rules,
             now=self._clock.now(),
         )
-        return await self._store.transact(Needs((operation_id,)), apply)
+        needs = Needs((operation_id,), None if found is None else found[0].fingerprint)
+        return await self._store.transact(needs, apply)
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         """Read one operation and its latest answer."""

@@ -145,7 +145,8 @@ class Record:
     given back is taken off again), ``unknown_attempts`` those that ended unknown,
     ``cleared_attempts`` how many of these a reopening has declared harmless,
     ``opened_attempts`` the attempts made before the current opening (the ladder starts anew
-    with each), ``waits`` the uncounted waits of a cancellation for its payment.
+    with each), ``reopened_by`` the replay run that opened it last, ``waits`` the uncounted waits
+    of a cancellation for its payment.
     """
 
     operation_id: UUID
@@ -187,6 +188,7 @@ class Record:
     item_id: str | None = None
     email: Secret | None = None
     duplicate_of: UUID | None = None
+    reopened_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,17 +107,16 @@ async def test_a_refused_message_is_not_replayed_but_corrected(shared: Site) -> 
     assert "corrected request" in done.data["reason"]
 
 
-async def test_a_replay_of_what_was_paid_meanwhile_is_superseded_without_a_call(
-    shared: Site,
-) -> None:
+async def test_what_was_paid_meanwhile_under_another_key_is_not_replayed(shared: Site) -> None:
+    """It would be decided superseded without a call: nobody needs to be told of that twice."""
     asked = order(email=REFUSED_ONCE)
     sent, event = await failed(shared, asked)
     paid = await shared.erp.answer(await shared.erp.send(asked))
     assert (paid.status, paid["duplicate_of"]) == ("succeeded", None)
     done = await replay(shared, event["payment_id"])
-    assert (done.code, done.data["code"]) == (1, "superseded")
-    replayed = await shared.erp.answer(sent, number=2)
-    assert (replayed.status, replayed["code"]) == ("failed", "superseded")
+    assert (done.code, done.data["result"]) == (1, "not_reopened")
+    assert done.data["reason"].startswith("superseded: another payment of the same content")
+    assert len(shared.erp.answers(sent)) == 1
     assert applied_for(event, shared.simulator.applied) == 0
     assert applied_for(paid, shared.simulator.applied) == 1
 

@@ -146,7 +146,7 @@ async def test_a_reopened_payment_that_nobody_takes_up_is_found_after_a_quarter_
     await office.failed()
     office.collect()
     await office.world.worker().ledger.reopen(
-        payment_id(1), actor="anna", run="R-1", reason="mended"
+        payment_id(1), from_sequence=1, actor="anna", run="R-1", reason="mended"
     )
     office.queue.letters.clear()
     office.world.clock.advance(15 * 60)

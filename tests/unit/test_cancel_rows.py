@@ -292,7 +292,16 @@ def test_a_replayed_cancellation_that_fails_again_is_another_answer() -> None:
     wished(rows)
     fault = Misconfigured(code=Code.PROVIDER_CREDENTIALS, http_status=401)
     first = event_of(ended(rows, fault))
-    reopened = reopen(rows, CANCELLATION_ID, actor="ops", run="r", reason="fixed", now=NOW)
+    reopened = reopen(
+        rows,
+        CANCELLATION_ID,
+        from_sequence=1,
+        actor="ops",
+        run="r",
+        reason="fixed",
+        rules=Rules(),
+        now=NOW,
+    )
     assert reopened.result == Reopened(2)
     rows.write(reopened)
     assert isinstance(wished(rows), Won)

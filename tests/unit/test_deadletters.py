@@ -110,7 +110,9 @@ async def test_a_replayed_payment_is_paid_once_under_the_next_sequence() -> None
 async def test_a_replay_that_died_before_its_publish_may_be_run_again() -> None:
     desk = await failed()
     ledger = desk.world.worker().ledger
-    opened = await ledger.reopen(KEY_1, actor="anna", run="R-0", reason="died after this")
+    opened = await ledger.reopen(
+        KEY_1, from_sequence=1, actor="anna", run=ACT.run, reason="died after this"
+    )
     assert opened == Reopened(2)
     report = await desk.replay()
     assert (report.result, report.sequence) == (Replayed.REPLAYED, 2)
@@ -151,7 +153,9 @@ async def test_a_letter_of_an_earlier_decision_is_stale() -> None:
     assert len(desk.replayed) == 1
 
 
-async def test_the_only_letter_of_a_payment_the_sweeper_decided_is_replayed() -> None:
+async def test_a_letter_whose_payment_the_sweeper_gave_up_is_kept_and_not_replayed_too_late() -> (
+    None
+):
     """The sweeper has no body to write a letter with: the earlier letter is the only one."""
     desk = await failed()
     world = desk.world
@@ -163,7 +167,9 @@ async def test_the_only_letter_of_a_payment_the_sweeper_decided_is_replayed() ->
     world.clock.advance(timedelta(hours=25).total_seconds())
     assert (await world.worker().sweeper.sweep()).abandoned == 1
     report = await desk.replay()
-    assert (report.result, report.sequence, report.stale) == (Replayed.REPLAYED, 3, 0)
+    assert (report.result, report.rotated, report.stale) == (Replayed.NOT_REOPENED, 1, 0)
+    assert report.reason is not None
+    assert "its time is over" in report.reason
 
 
 async def test_the_other_letters_go_round_unharmed() -> None:
@@ -322,7 +328,7 @@ async def test_a_letter_of_ours_without_a_row_is_left_to_a_person() -> None:
     report = await desk.replay(ledger=empty.worker().ledger)
     assert (report.result, len(desk.queue.letters)) == (Replayed.NOT_REOPENED, 1)
     assert await empty.worker().ledger.reopen(
-        KEY_1, actor="anna", run="R-2", reason=""
+        KEY_1, from_sequence=1, actor="anna", run="R-2", reason=""
     ) == NotReopened("the ledger does not know it")
 
 

@@ -124,7 +124,9 @@ async def test_a_failed_payment_is_reopened_once_and_audited() -> None:
     await book.ledger.claim(WISH)
     await book.settle(Misconfigured(code=Code.PROVIDER_TLS))
     for _ in range(2):
-        reopened = await book.ledger.reopen(PAYMENT_ID, actor="ops", run="r-1", reason="fixed")
+        reopened = await book.ledger.reopen(
+            PAYMENT_ID, from_sequence=1, actor="ops", run="r-1", reason="fixed"
+        )
         assert reopened == Reopened(2)
     (entry,) = book.store.tables.audit
     assert entry.actor == "ops"
@@ -134,7 +136,9 @@ async def test_an_open_payment_is_not_reopened() -> None:
     book = Book()
     await book.ledger.claim(WISH)
     await book.settle(NotSent())
-    reopened = await book.ledger.reopen(PAYMENT_ID, actor="ops", run="r-1", reason="fixed")
+    reopened = await book.ledger.reopen(
+        PAYMENT_ID, from_sequence=1, actor="ops", run="r-1", reason="fixed"
+    )
     assert isinstance(reopened, NotReopened)
 
 

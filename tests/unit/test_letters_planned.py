@@ -77,7 +77,9 @@ async def test_named_operations_are_judged_once_each_also_when_they_are_no_lette
     declined = replace(decided_record(3, state=State.FAILED), version=1, code=Code.DECLINED)
     aside = (letter(5)[0], letter(5)[1])
     ledger = await a_ledger(letter(1), done, (declined, sample_answer(3)), aside)
-    await ledger.reopen(number(5), actor="o.perator", run="R-1", reason="outage over")
+    await ledger.reopen(
+        number(5), from_sequence=1, actor="o.perator", run="R-1", reason="outage over"
+    )
     named = [number(n) for n in (2, 1, 3, 5, 1)]
     rows = await collected(rows_named(ledger, named))
     assert [(row.operation_id, row.verdict) for row in rows] == [

@@ -16,6 +16,7 @@ from worker.lifecycle.prospects import ADVICE, groups_of, prospect_of, verdict_o
 from worker.lifecycle.reopen import Reopened, reopen
 from worker.model import OperationClass
 from worker.records import Kind, State
+from worker.rules import Rules
 
 SECOND = timedelta(seconds=1)
 OUTAGE = LetterCase(
@@ -133,9 +134,11 @@ def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_
         change = reopen(
             Rows([record]),
             record.operation_id,
+            from_sequence=record.sequence,
             actor="o.perator",
             run="R-1",
             reason="",
+            rules=Rules(),
             now=START,
         )
         is_reopened = isinstance(change.result, Reopened)

@@ -1,21 +1,37 @@
-"""Only what was not applied, or cannot hurt, may be opened again, and each time once."""
+"""Only what was not applied, or cannot hurt, may be opened again, each decision by one run."""
 
 from dataclasses import replace
+from datetime import timedelta
 from itertools import product
+from uuid import UUID
 
 import pytest
 
 from tests.rows import LINK, NOW, TOKEN, Rows, payment
 from worker.codes import Code
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
-from worker.model import OperationClass
+from worker.model import Facts, OperationClass
 from worker.records import Change, Kind, Record, State
+from worker.rules import Rules
+
+RULES = Rules()
+OTHER = UUID(int=99, version=4)
 
 
-def opened(record: Record) -> Change[Reopened | NotReopened]:
-    """Reopen the one row there is."""
+def opened(
+    record: Record | Rows, *, run: str = "run-1", from_sequence: int = 1
+) -> Change[Reopened | NotReopened]:
+    """Reopen the first row there is."""
+    rows = record if isinstance(record, Rows) else Rows([record])
     return reopen(
-        Rows([record]), record.operation_id, actor="ops", run="run-1", reason="fixed", now=NOW
+        rows,
+        next(iter(rows.records)),
+        from_sequence=from_sequence,
+        actor="ops",
+        run=run,
+        reason="fixed",
+        rules=RULES,
+        now=NOW,
     )
 
 
@@ -89,15 +105,87 @@ def test_a_reopened_payment_forgets_its_answer_and_remembers_its_attempts() -> N
     assert (after.account, after.operation_class) == (before.account, before.operation_class)
 
 
-def test_reopening_twice_is_reopening_once() -> None:
-    """A replay that crashed between this write and its publish is simply run again."""
+# --- one decision, one run -----------------------------------------------------------------
+
+
+def test_a_run_that_asks_again_before_any_attempt_gets_the_same_answer() -> None:
+    """A replay that crashed between this write and its publish is simply resumed."""
     rows = Rows([row(State.FAILED, OperationClass.NON_IDEMPOTENT, code=Code.PROVIDER_TLS)])
-    (operation_id,) = rows.records
-    first = reopen(rows, operation_id, actor="ops", run="run-1", reason="fixed", now=NOW)
+    first = opened(rows)
     rows.write(first)
-    again = reopen(rows, operation_id, actor="ops", run="run-2", reason="fixed", now=NOW)
+    again = opened(rows)
     assert first.result == again.result == Reopened(2)
     assert (again.records, again.audit) == ((), ())
+
+
+def standing(state: State, *, sequence: int, tried: bool, by: str | None) -> Record:
+    """A row that some run has opened, or nobody, and that was tried since, or not."""
+    return replace(
+        row(state, OperationClass.READ, code=None if state.is_open else Code.PROVIDER_TLS),
+        sequence=sequence,
+        attempts=3,
+        opened_attempts=2 if tried or state is State.CALLING else 3,
+        reopened_by=by,
+    )
+
+
+def expected(record: Record, *, tried: bool) -> str | None:
+    """What the table says to run-1, which set out to replay the decision of sequence 2.
+
+    ``None``: it gets the opening, its own again or a new one.
+    """
+    by, state, sequence = record.reopened_by, record.state, record.sequence
+    is_untried = state is State.RETRY_WAIT and not tried
+    if by == "run-1" and sequence > 2:
+        return None if is_untried else "this run has put it back to work already"
+    if is_untried and by is not None:
+        return f"already in run {by}"
+    if is_untried and sequence == 3:
+        return None  # opened before there were runs: the first to ask takes it over
+    if is_untried:
+        return f"the ledger knows it as retry_wait, sequence {sequence}"
+    if sequence != 2 and state.is_open and by is not None:
+        return f"already in run {by}"
+    if sequence != 2:
+        return f"the ledger knows it as {state}, sequence {sequence}"
+    if state.is_open:
+        return f"it is open ({state})"
+    return f"it is decided: {state}" if state in {State.SUCCEEDED, State.CANCELLED} else None
+
+
+def test_every_state_sequence_and_run_is_opened_once_or_told_why_not() -> None:
+    for state, sequence, tried, by in product(
+        State, (2, 3, 4), (False, True), (None, "run-1", "run-0")
+    ):
+        record = standing(state, sequence=sequence, tried=tried, by=by)
+        change = opened(record, from_sequence=2)
+        why = expected(record, tried=tried)
+        if why is not None:
+            assert change == Change(result=NotReopened(why)), record
+            continue
+        assert change.result == Reopened(sequence if state.is_open else 3), record
+        if change.records:
+            (after,) = change.records
+            assert (after.reopened_by, after.sequence) == ("run-1", 3)
+        else:
+            assert by == "run-1"
+
+
+def test_of_two_runs_that_replay_one_decision_the_second_is_told_of_the_first() -> None:
+    rows = Rows([row(State.FAILED, OperationClass.NON_IDEMPOTENT, code=Code.PROVIDER_TLS)])
+    rows.write(opened(rows, run="run-1"))
+    assert opened(rows, run="run-2").result == NotReopened("already in run run-1")
+
+
+def test_a_decision_that_failed_anew_is_another_one_and_another_runs_affair() -> None:
+    rows = Rows([row(State.FAILED, OperationClass.NON_IDEMPOTENT, code=Code.PROVIDER_TLS)])
+    rows.write(opened(rows, run="run-1"))
+    (record,) = rows.records.values()
+    failed = replace(record, state=State.FAILED, attempts=3, version=record.version + 1)
+    rows.write(Change(result=None, records=(failed,)))
+    assert isinstance(opened(rows, run="run-1").result, NotReopened)
+    assert isinstance(opened(rows, run="run-2").result, NotReopened)
+    assert opened(rows, run="run-2", from_sequence=2).result == Reopened(3)
 
 
 def test_a_payment_waiting_for_its_first_attempt_needs_no_reopening() -> None:
@@ -106,8 +194,53 @@ def test_a_payment_waiting_for_its_first_attempt_needs_no_reopening() -> None:
 
 
 def test_what_the_ledger_does_not_know_cannot_be_reopened() -> None:
-    change = reopen(Rows(), TOKEN, actor="ops", run="run-1", reason="fixed", now=NOW)
+    change = reopen(
+        Rows(),
+        TOKEN,
+        from_sequence=1,
+        actor="ops",
+        run="run-1",
+        reason="fixed",
+        rules=RULES,
+        now=NOW,
+    )
     assert change == Change(result=NotReopened("the ledger does not know it"))
+
+
+# --- what a replay could not help --------------------------------------------------------------
+
+
+def test_what_is_too_late_for_any_attempt_stays_as_it_is() -> None:
+    record = row(State.FAILED, OperationClass.KEYED, code=Code.PROVIDER_TLS)
+    too_old = replace(record, first_seen=NOW - RULES.max_age - timedelta(seconds=1))
+    too_late = replace(record, not_after=NOW - timedelta(seconds=1))
+    for each in (too_old, too_late):
+        change = opened(each)
+        assert isinstance(change.result, NotReopened)
+        assert "its time is over" in change.result.reason
+        assert change.records == ()
+    assert opened(replace(record, not_after=NOW)).result == Reopened(2)
+
+
+@pytest.mark.parametrize("state", State)
+def test_what_another_payment_of_the_same_content_has_overtaken_stays_as_it_is(
+    state: State,
+) -> None:
+    record = row(State.FAILED, OperationClass.KEYED, code=Code.PROVIDER_TLS)
+    owner = replace(row(state, OperationClass.KEYED), operation_id=OTHER)
+    result = opened(Rows([record, owner], owner=OTHER)).result
+    if state in {State.FAILED, State.CANCELLED}:
+        assert result == Reopened(2)
+    else:
+        assert result == NotReopened(f"superseded: another payment of the same content is {state}")
+    assert opened(Rows([record], owner=record.operation_id)).result == Reopened(2)
+
+
+def test_an_order_that_means_none_supersedes_nothing() -> None:
+    record = row(State.FAILED, OperationClass.KEYED, code=Code.PROVIDER_TLS)
+    without = replace(record, facts=Facts(id_commande="0"))
+    owner = replace(row(State.SUCCEEDED, OperationClass.KEYED), operation_id=OTHER)
+    assert opened(Rows([without, owner], owner=OTHER)).result == Reopened(2)
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.IN_DOUBT])

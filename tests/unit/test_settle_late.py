@@ -87,7 +87,14 @@ def test_a_late_refusal_no_longer_bars_a_replay() -> None:
     rows.write(late(rows, "misconfigured"))
     (record,) = rows.records.values()
     reopened = reopen(
-        rows, record.operation_id, actor="operator", run="run-1", reason="fixed", now=NOW
+        rows,
+        record.operation_id,
+        from_sequence=2,
+        actor="operator",
+        run="run-1",
+        reason="fixed",
+        rules=Rules(),
+        now=NOW,
     )
     assert reopened.result == Reopened(3)
 

@@ -7,11 +7,13 @@ from uuid import UUID
 
 from worker.codes import Code
 from worker.lifecycle.decide import moved
-from worker.lifecycle.limits import may_be_applied
+from worker.lifecycle.duplicates import ownership
+from worker.lifecycle.limits import is_expired, may_be_applied
 from worker.lifecycle.table import Move
 from worker.model import OperationClass
 from worker.ports import View
 from worker.records import AuditEntry, Change, Kind, Record, State
+from worker.rules import Rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +31,38 @@ class NotReopened:
 
 
 def reopen(
-    view: View, operation_id: UUID, *, actor: str, run: str, reason: str, now: datetime
+    view: View,
+    operation_id: UUID,
+    *,
+    from_sequence: int,
+    actor: str,
+    run: str,
+    reason: str,
+    rules: Rules,
+    now: datetime,
 ) -> Change[Reopened | NotReopened]:
     """Open a failed operation again, only where no attempt was applied or may have been.
 
-    An orphan-safe link that was never handed out does not bar it (contract section 2, Replay).
-    Doing it twice for one opening is doing it once: the sequence rises once, so a replay that
-    crashed between this write and its publish may be run again.
+    ``from_sequence`` is the decision that the run set out to replay, and it is opened once: by
+    this run, which gets the same answer when it crashed before its publish and asks again, or by
+    another. So two runs, or one started twice, never replay one decision twice, whatever becomes
+    of their locks (operations 1.5). An orphan-safe link that was never handed out does not bar it
+    (contract section 2, Replay).
     """
     record = view.record(operation_id)
     if record is None:
         return Change(result=NotReopened("the ledger does not know it"))
-    if record.state is State.RETRY_WAIT and record.attempts == record.opened_attempts:
-        if record.sequence > 1:
+    if is_reopened_by(record, run, from_sequence):
+        if is_untried(record):
             return Change(result=Reopened(record.sequence))
-        return Change(result=NotReopened("it is waiting for its first attempt"))
-    bar = _bar(record)
+        return Change(result=NotReopened("this run has put it back to work already"))
+    if record.state.is_open and record.sequence > 1 and is_untried(record):
+        return _taken_over(record, from_sequence, run, now)
+    bar = (
+        _other_decision(record, from_sequence)
+        or _bar(record)
+        or _hopeless(view, record, rules, now)
+    )
     if bar is not None:
         return Change(result=NotReopened(bar))
     opened = replace(
@@ -52,6 +70,7 @@ def reopen(
         sequence=record.sequence + 1,
         opened_attempts=record.attempts,
         cleared_attempts=record.unknown_attempts,
+        reopened_by=run,
         waits=0,
         token=None,
         code=None,
@@ -68,6 +87,63 @@ def reopen(
         detail=f"run {run}, sequence {opened.sequence}, was {record.state} {record.code}: {reason}",
     )
     return Change(result=Reopened(opened.sequence), records=(opened,), audit=(audit,))
+
+
+def is_reopened_by(record: Record, run: str, from_sequence: int) -> bool:
+    """Whether this run opened it after that decision, whatever has become of it since."""
+    return record.reopened_by == run and record.sequence > from_sequence
+
+
+def is_untried(record: Record) -> bool:
+    """Whether it waits for the first attempt of its current opening."""
+    return record.state is State.RETRY_WAIT and record.attempts == record.opened_attempts
+
+
+def _taken_over(
+    record: Record, from_sequence: int, run: str, now: datetime
+) -> Change[Reopened | NotReopened]:
+    """It is open and untried: another run's affair, or nobody's.
+
+    A ledger from before there were runs has openings without one, whose replay may have died
+    before its publish; the first run that asks takes such a one over.
+    """
+    if record.reopened_by is not None:
+        return Change(result=NotReopened(f"already in run {record.reopened_by}"))
+    if record.sequence != from_sequence + 1:
+        return Change(result=NotReopened(_known_as(record)))
+    taken = replace(record, reopened_by=run, version=record.version + 1, updated_at=now)
+    return Change(result=Reopened(taken.sequence), records=(taken,))
+
+
+def _other_decision(record: Record, from_sequence: int) -> str | None:
+    """Why the decision that was to be replayed is not the newest; ``None`` when it is."""
+    if record.sequence == from_sequence:
+        return None
+    if record.state.is_open and record.reopened_by is not None:
+        return f"already in run {record.reopened_by}"
+    return _known_as(record)
+
+
+def _known_as(record: Record) -> str:
+    return f"the ledger knows it as {record.state}, sequence {record.sequence}"
+
+
+def _hopeless(view: View, record: Record, rules: Rules, now: datetime) -> str | None:
+    """Why a replayed copy would be refused without a call (contract section 2).
+
+    Found out here, so that no subscriber is told a second failure for nothing; what changes
+    before the copy arrives, the claim finds out.
+    """
+    if is_expired(record, rules, now):
+        return "its time is over: a replay would be decided request_expired"
+    if ownership(record) is None or record.fingerprint is None:
+        return None
+    owner = view.owner(record.fingerprint)
+    if owner is None or owner.operation_id == record.operation_id:
+        return None
+    if owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}:
+        return f"superseded: another payment of the same content is {owner.state}"
+    return None
 
 
 def may_be_asked_again(operation_class: OperationClass | None, *, link_published: bool) -> bool:
@@ -87,6 +163,8 @@ def _bar(record: Record) -> str | None:
     """Why this operation may not be opened again; ``None`` when it may."""
     if record.kind is Kind.REFUSAL:
         return "a refused message needs a corrected request, under its key or a new one"
+    if is_untried(record):
+        return "it is waiting for its first attempt"
     if record.state.is_open:
         return f"it is open ({record.state})"
     if record.state in {State.SUCCEEDED, State.CANCELLED}:

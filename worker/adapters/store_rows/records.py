@@ -65,6 +65,7 @@ RECORD_COLUMNS = (
     "item_id",
     "email",
     "duplicate_of",
+    "reopened_by",
 )
 
 TOMBSTONE_COLUMNS = ("payment_id", "origin", "until")
@@ -112,6 +113,7 @@ def record_row(record: Record, vault: Vault) -> tuple[Scalar, ...]:
         record.item_id,
         seal_or_none(record.email, vault),
         bytes_or_none(record.duplicate_of),
+        record.reopened_by,
     )
 
 
@@ -157,6 +159,7 @@ def read_record(row: Row, vault: Vault) -> Record:
         item_id,
         email,
         duplicate_of,
+        reopened_by,
     ) = row
     return Record(
         operation_id=UUID(bytes=operation_id),
@@ -198,6 +201,7 @@ def read_record(row: Row, vault: Vault) -> Record:
         item_id=item_id,
         email=open_or_none(email, vault),
         duplicate_of=id_or_none(duplicate_of),
+        reopened_by=reopened_by,
     )
 
 
