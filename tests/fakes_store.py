@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
+from tests.fakes_journal import MemoryJournal, MemoryRuns
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_rows.answers import in_order
 from worker.letters import (
@@ -63,6 +64,7 @@ class MemoryTables:
     restorations: list[Restoration] = field(default_factory=list)
     queue_locks: dict[str, QueueLock] = field(default_factory=dict)
     unanswered: dict[UUID, UnansweredLetter] = field(default_factory=dict)
+    replays: MemoryRuns = field(default_factory=MemoryRuns)
 
     def answer_of(self, record: Record | None) -> Answer | None:
         """The answer that a record names."""
@@ -81,6 +83,12 @@ class MemoryStore:
 
     def __init__(self, clock: Clock, tables: MemoryTables | None = None) -> None:
         self.tables = MemoryTables() if tables is None else tables
+        self.journal = MemoryJournal(
+            lambda: self.tables.replays,
+            lambda: self.tables.records,
+            write=self._submit,
+            read=self._read,
+        )
         self.failed = asyncio.Event()
         self.commits = 0
         self.room = True

@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
+from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.messages import OutgoingMessage, Publication
 from worker.model import (
@@ -209,6 +210,59 @@ class Store(Protocol):
 
     async def close(self) -> None:
         """Write what is queued and release the files."""
+
+
+class ReplayJournal(Protocol):
+    """The journal of replay runs, kept beside the ledger's rows; holds no body and no person.
+
+    Every method raises ``StoreUnavailableError`` when the store cannot be used, and every write
+    may be made again.
+    """
+
+    async def begin_run(self, run: ReplayRun) -> None:
+        """Write a run's line, after its steps: a run without all of them is none."""
+
+    async def end_run(
+        self,
+        run: str,
+        *,
+        state: RunState,
+        stop_reason: str | None,
+        kept: int,
+        removed: int,
+        at: datetime,
+    ) -> None:
+        """Note how a run ended, and what it did to other letters on its way."""
+
+    async def resume_run(self, run: str) -> None:
+        """Note that a run goes on; who asked it to stop is forgotten."""
+
+    async def ask_to_stop(self, run: str, *, actor: str, at: datetime) -> None:
+        """Ask a run that has not ended to stop."""
+
+    async def find_run(self, run: str) -> ReplayRun | None: ...
+
+    async def runs(self, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[ReplayRun]:
+        """A page of runs, the newest first, by start and name."""
+
+    async def add_steps(self, run: str, steps: Sequence[ReplayStep]) -> None:
+        """Add steps to a run; one whose operation is there already stays as it is."""
+
+    async def note_steps(self, run: str, steps: Sequence[ReplayStep]) -> None:
+        """Note how these steps of a run stand now, all or none."""
+
+    async def steps(
+        self, run: str, *, states: frozenset[StepState], after: int, limit: int
+    ) -> Sequence[ReplayStep]:
+        """A page of a run's steps that are in one of these states, in the order of the plan."""
+
+    async def whereabouts(
+        self, run: str, *, state: StepState, after: UUID | None, limit: int
+    ) -> Sequence[tuple[ReplayStep, Whereabouts | None]]:
+        """A page of a run's steps in that state, each with its operation as it stands, by id."""
+
+    async def step_tallies(self, run: str) -> Sequence[StepTally]:
+        """All steps of a run counted by state and result, in no order."""
 
 
 class Transport(Protocol):

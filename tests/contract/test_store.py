@@ -41,7 +41,7 @@ from worker.adapters.store_sqlite import SqliteStore, initialise
 from worker.codes import Code
 from worker.letters import EVERY_LETTER, LetterCase, LetterEntry, LetterFilter, LetterTally
 from worker.model import Facts, OperationClass, Origin, PaymentTarget, RunMode
-from worker.ports import Clock, Store, StoreUnavailableError, View
+from worker.ports import Clock, ReplayJournal, Store, StoreUnavailableError, View
 from worker.records import (
     Answer,
     AttemptEntry,
@@ -74,6 +74,9 @@ class ObservableStore(Store, Protocol):
 
     @property
     def clock(self) -> Clock: ...
+
+    @property
+    def journal(self) -> ReplayJournal: ...
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]: ...
 

@@ -100,6 +100,8 @@ _CLEARED = (
     "fingerprints",
     "operations",
     "queue_locks",
+    "replay_runs",
+    "replay_steps",
     "restorations",
     "tombstones",
     "unanswered_letters",

@@ -12,7 +12,7 @@ from worker.adapters.store_postgres.sessions import place_of
 from worker.adapters.store_sqlite import SqliteStore
 from worker.adapters.store_sqlite import initialise as initialise_sqlite
 from worker.adapters.store_sqlite.room import LEAST_FREE
-from worker.ports import Clock, Store
+from worker.ports import Clock, ReplayJournal, Store
 from worker.rules import PostgresAddress
 
 LedgerPlace = Path | PostgresAddress
@@ -28,6 +28,10 @@ class LedgerStore(Store, Protocol):
     @property
     def failed(self) -> asyncio.Event:
         """Set for good when the last writes may not be durable: the process must end."""
+
+    @property
+    def journal(self) -> ReplayJournal:
+        """The journal of replay runs, in the same place."""
 
     @property
     def clock(self) -> Clock:

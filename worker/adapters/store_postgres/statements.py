@@ -28,6 +28,7 @@ _NUMBERS = frozenset(
         "first_seen",
         "first_used_at",
         "found_at",
+        "kept",
         "known_until",
         "lease_until",
         "letter_confirmed",
@@ -41,14 +42,20 @@ _NUMBERS = frozenset(
         "occurred_at",
         "opened_attempts",
         "peak_attempts",
+        "position",
+        "removed",
         "resends",
         "restored_at",
+        "sent_sequence",
         "sequence",
+        "started_at",
+        "stop_asked_at",
         "unknown_attempts",
         "until",
         "updated_at",
         "version",
         "waits",
+        "wanted",
     }
 )
 
@@ -70,7 +77,7 @@ def _type(name: str) -> str:
     return "bigint" if name in _NUMBERS else "text"
 
 
-def _insert(table: str, names: tuple[str, ...]) -> str:
+def insertion(table: str, names: tuple[str, ...]) -> str:
     """In the order given: history is numbered by it."""
     return (
         f"INSERT INTO {table} ({columns(names)}) SELECT {columns(names)}"  # noqa: S608 (own names)
@@ -93,7 +100,7 @@ TOMBSTONES = (
     f"SELECT {columns(TOMBSTONE_COLUMNS)} FROM tombstones WHERE payment_id = ANY($1::bytea[])"  # noqa: S608
 )
 
-INSERT_RECORDS = _insert("operations", RECORD_COLUMNS)
+INSERT_RECORDS = insertion("operations", RECORD_COLUMNS)
 _REPLACED = RECORD_COLUMNS[1:]  # the key itself stays
 _WITH_BASE = (*RECORD_COLUMNS, "base")
 UPDATE_RECORDS = (
@@ -105,7 +112,7 @@ UPDATE_RECORDS = (
 _MARKS = ("event_confirmed", "letter_confirmed", "resends")
 _REWRITTEN = tuple(name for name in ANSWER_COLUMNS[1:] if name not in _MARKS)
 UPSERT_ANSWERS = (
-    _insert("answers", ANSWER_COLUMNS)
+    insertion("answers", ANSWER_COLUMNS)
     + " ON CONFLICT (event_id) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _REWRITTEN)
     # An event to be sent again is unconfirmed again; otherwise a mark never goes back.
@@ -115,11 +122,11 @@ UPSERT_ANSWERS = (
     ", letter_confirmed = greatest(answers.letter_confirmed, excluded.letter_confirmed)"
     ", resends = greatest(answers.resends, excluded.resends)"
 )
-INSERT_ATTEMPTS = _insert("attempts", ATTEMPT_COLUMNS)
-INSERT_AUDIT = _insert("audit", AUDIT_COLUMNS)
-INSERT_RESTORATIONS = _insert("restorations", RESTORATION_COLUMNS)
+INSERT_ATTEMPTS = insertion("attempts", ATTEMPT_COLUMNS)
+INSERT_AUDIT = insertion("audit", AUDIT_COLUMNS)
+INSERT_RESTORATIONS = insertion("restorations", RESTORATION_COLUMNS)
 UPSERT_OWNERS = (
-    _insert("fingerprints", OWNER_COLUMNS)
+    insertion("fingerprints", OWNER_COLUMNS)
     + " ON CONFLICT (fingerprint) DO UPDATE SET operation_id = excluded.operation_id"
 )
 # What another worker is just purging needs no second broom.
@@ -128,16 +135,16 @@ PURGE_TOMBSTONES = (
     "SELECT payment_id FROM tombstones WHERE until <= $1 FOR UPDATE SKIP LOCKED)"
 )
 UPSERT_TOMBSTONES = (
-    _insert("tombstones", TOMBSTONE_COLUMNS)
+    insertion("tombstones", TOMBSTONE_COLUMNS)
     + " ON CONFLICT (payment_id) DO UPDATE SET origin = excluded.origin, until = excluded.until"
 )
 UPSERT_UNANSWERED = (
-    _insert("unanswered_letters", UNANSWERED_COLUMNS)
+    insertion("unanswered_letters", UNANSWERED_COLUMNS)
     # What was noted first stays: its time is its place in the list.
     + " ON CONFLICT (operation_id) DO UPDATE SET found_at = excluded.found_at,"
     " cause = coalesce(unanswered_letters.cause, excluded.cause)"
 )
-NOTE_KEY = _insert("encryption_keys", KEY_COLUMNS) + " ON CONFLICT (key_id) DO NOTHING"
+NOTE_KEY = insertion("encryption_keys", KEY_COLUMNS) + " ON CONFLICT (key_id) DO NOTHING"
 # One row at a time, pipelined: two sendings of one event may be marked in the same batch.
 MARK = (
     "UPDATE answers SET letter_confirmed = greatest(letter_confirmed, $3), event_confirmed ="

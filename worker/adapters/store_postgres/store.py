@@ -13,6 +13,7 @@ from worker.adapters.store_postgres import inspection, letters, locks
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
+from worker.adapters.store_postgres.journal import PostgresJournal
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.schema import check
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
@@ -54,6 +55,7 @@ class PostgresStore:
     def __init__(self, *, writer: Writer, reader: Reader, vault: Vault, clock: Clock) -> None:
         """Use ``open``."""
         self.clock = SharedClock(clock)
+        self.journal = PostgresJournal(reader, writer)
         self._writer = writer
         self._reader = reader
         self._vault = vault

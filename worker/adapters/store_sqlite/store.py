@@ -15,6 +15,7 @@ from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.values import to_micros
 from worker.adapters.store_sqlite import inspection, letters, locks
 from worker.adapters.store_sqlite.files import check_files, connect, translated
+from worker.adapters.store_sqlite.journal import SqliteJournal
 from worker.adapters.store_sqlite.reader import Reader
 from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
 from worker.adapters.store_sqlite.schema import prepare
@@ -74,6 +75,7 @@ class SqliteStore:
         self._room = room
         self._vault = vault
         self._clock = clock
+        self.journal = SqliteJournal(writer, reader)
         self._closing: asyncio.Task[None] | None = None
         self._looked_at: float | None = None
         self._has_room = False
