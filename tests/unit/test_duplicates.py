@@ -202,6 +202,16 @@ def test_a_payment_that_was_not_replayed_is_never_superseded() -> None:
     assert isinstance(claimed(rows).result, Won)
 
 
+@pytest.mark.parametrize("window", [timedelta(0), timedelta(minutes=15)])
+def test_a_replayed_request_without_a_row_yields_to_another_of_any_age(window: timedelta) -> None:
+    """The broker gave it up undecided: its first sequence is replayed all the same."""
+    rows, _owner = owned(State.SUCCEEDED, age=timedelta(days=300))
+    replayed = replace(SECOND, envelope=replace(SECOND.envelope, replay_count=1))
+    answer = answer_of(claimed(rows, replayed, replace(RULES, duplicate_window=window)))
+    assert (answer.event.code, answer.letter) == (Code.SUPERSEDED, None)
+    assert isinstance(claimed(rows, SECOND).result, Won)
+
+
 # --- another content under the same key -------------------------------------------------------
 
 OTHER = replace(

@@ -31,6 +31,9 @@ def ownership(record: Record) -> tuple[Fingerprint, UUID] | None:
 def answer_of_duplicate(
     view: View, wish: Claim, rules: Rules, now: datetime
 ) -> Change[Claimed] | None:
+    fresh = fresh_record(wish, now)
+    if is_superseded(view, wish, fresh):
+        return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.SUPERSEDED))
     if wish.request.id_commande == NO_ORDER or not rules.duplicate_window:
         return None
     owner = view.owner(wish.request.fingerprint)
@@ -73,7 +76,12 @@ def _adopted(wish: Claim, owner: Record, now: datetime) -> Change[Claimed]:
 
 
 def is_superseded(view: View, wish: Claim, record: Record) -> bool:
-    replayed = record.sequence > 1
+    """Whether a replayed payment is asked for by another one that is open, in doubt or paid.
+
+    A request that the broker gave up was never decided, so its replay opens nothing: its copy
+    tells that it is one, and so do the ladder's copies of that.
+    """
+    replayed = record.sequence > 1 or wish.envelope.replay_count > 0
     if not replayed or wish.request.id_commande == NO_ORDER:
         return False
     owner = view.owner(wish.request.fingerprint)
