@@ -5,15 +5,16 @@ each with its id. They are looked for in the whole ledger, whatever period is as
 payment that lost its message last week is as lost today.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from uuid import UUID
 
 from worker.deadletters import DeadLetters, LetterSeen, Sight
 from worker.ledger import Ledger
-from worker.letters import LetterEntry, code_name
+from worker.letters import LetterEntry, LetterFilter, Verdict, code_name
+from worker.lifecycle.prospects import verdict_of
 from worker.ports import Clock
 from worker.records import Books, Record, State
 from worker.sweeper import EXPIRED_AGE, UNPUBLISHED_AGE
@@ -85,6 +86,27 @@ class Report:
     queue: QueueFigures | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The dead letters as the ledger lists them, by operation."""
+
+    decided: dict[UUID, LetterEntry] = field(default_factory=dict)
+    unanswered: dict[UUID, LetterEntry] = field(default_factory=dict)
+
+    @property
+    def confirmed(self) -> int:
+        """How many of them the queue should hold."""
+        return len(self.unanswered) + sum(each.confirmed for each in self.decided.values())
+
+    def unanswered_ones(self) -> list[Finding]:
+        """What the last walk that noted them found, as it stands now."""
+        found = (
+            _unanswered(each.operation_id, each.state, since=each.failed_at)
+            for each in self.unanswered.values()
+        )
+        return [finding for finding in found if finding is not None]
+
+
 class Bookkeeper:
     """Holds the ledger against itself and against the broker; changes nothing in either.
 
@@ -100,12 +122,12 @@ class Bookkeeper:
         """Draw up the books of a period."""
         books = await self._ledger.books(since=since, until=until)
         findings = [finding async for finding in self._ledger_findings()]
-        entries = {entry.operation_id: entry async for entry in self._ledger.all_letters()}
-        findings += self._never_confirmed(entries)
+        index = await self._index()
+        findings += self._never_confirmed(index)
         report = Report(since=since, until=until, books=books, findings=tuple(findings))
         if self._letters is None:
-            return report
-        figures, found = await self._queue(self._letters, entries, walk)
+            return replace(report, findings=(*findings, *index.unanswered_ones()))
+        figures, found = await self._queue(self._letters, index, walk)
         return replace(report, queue=figures, findings=(*findings, *found))
 
     async def _ledger_findings(self) -> AsyncIterator[Finding]:
@@ -122,31 +144,37 @@ class Bookkeeper:
                 detail=f"{answer.event.status}, event {answer.event.event_id}",
             )
 
-    def _never_confirmed(self, entries: Mapping[UUID, LetterEntry]) -> list[Finding]:
+    async def _index(self) -> _Index:
+        index = _Index()
+        async for entry in self._ledger.all_letters():
+            kept = index.decided if entry.code is not None else index.unanswered
+            kept[entry.operation_id] = entry
+        return index
+
+    def _never_confirmed(self, index: _Index) -> list[Finding]:
         """Letters that no worker could publish: their body is with their message alone."""
         before = self._clock.now() - UNPUBLISHED_AGE
         return [
             _missing(entry, "it was never published: its message has not come back")
-            for entry in entries.values()
+            for entry in index.decided.values()
             if not entry.confirmed and entry.failed_at < before
         ]
 
     async def _queue(
-        self, letters: DeadLetters, entries: Mapping[UUID, LetterEntry], walk: Walk
+        self, letters: DeadLetters, index: _Index, walk: Walk
     ) -> tuple[QueueFigures, list[Finding]]:
-        confirmed = {key: entry for key, entry in entries.items() if entry.confirmed}
-        figures = QueueFigures(in_queue=await letters.depth(), in_index=len(confirmed))
+        figures = QueueFigures(in_queue=await letters.depth(), in_index=index.confirmed)
         is_equal = figures.in_queue == figures.in_index
         if walk is Walk.NEVER or (walk is Walk.WHEN_COUNTS_DIFFER and is_equal):
-            differ = Finding(
-                flaw=Flaw.LETTERS_DIFFER,
-                detail=f"{figures.in_queue} in the queue, {figures.in_index} in the ledger",
-            )
-            return figures, [] if is_equal else [differ]
+            found = index.unanswered_ones()
+            if not is_equal:
+                detail = f"{figures.in_queue} in the queue, {figures.in_index} in the ledger"
+                found.append(Finding(flaw=Flaw.LETTERS_DIFFER, detail=detail))
+            return figures, found
         sight = await letters.look()
-        leftover, found = await self._strangers(sight, entries)
+        leftover, found = await self._strangers(sight, index)
         if sight.is_complete:
-            found += await self._absent(sight, confirmed)
+            found += await self._absent(sight, index)
         else:
             found.append(
                 Finding(
@@ -157,10 +185,8 @@ class Bookkeeper:
             )
         return replace(figures, leftover=leftover), found
 
-    async def _strangers(
-        self, sight: Sight, entries: Mapping[UUID, LetterEntry]
-    ) -> tuple[int, list[Finding]]:
-        """Letters that the index does not have: unanswered, or left over from what is over."""
+    async def _strangers(self, sight: Sight, index: _Index) -> tuple[int, list[Finding]]:
+        """Letters that nothing was decided about, or that are left over from what is over."""
         leftover, found = 0, []
         seen: set[UUID] = set()
         for letter in sight.letters:
@@ -169,7 +195,7 @@ class Bookkeeper:
                 continue
             if letter.operation_id is not None:
                 seen.add(letter.operation_id)
-                if letter.operation_id in entries:
+                if letter.operation_id in index.decided:
                     continue
             finding = await self._unanswered(letter)
             if finding is None:
@@ -180,27 +206,31 @@ class Bookkeeper:
 
     async def _unanswered(self, letter: LetterSeen) -> Finding | None:
         row = None if letter.operation_id is None else await self._ledger.find(letter.operation_id)
-        if row is not None and not row[0].state.is_open:
-            return None
-        return Finding(
-            flaw=Flaw.UNANSWERED,
-            operation_id=letter.operation_id,
-            message_id=letter.message_id,
+        return _unanswered(
+            letter.operation_id,
+            None if row is None else row[0].state,
             since=None if row is None else row[0].updated_at,
-            detail="the ledger does not know it" if row is None else f"it is {row[0].state}",
+            message_id=letter.message_id,
         )
 
-    async def _absent(self, sight: Sight, confirmed: Mapping[UUID, LetterEntry]) -> list[Finding]:
+    async def _absent(self, sight: Sight, index: _Index) -> list[Finding]:
         """Letters that should be there; asked for again, since a replay may be under way."""
         there = {letter.operation_id for letter in sight.letters}
-        found = []
-        for key, entry in confirmed.items():
-            if key in there:
-                continue
-            now = await self._ledger.find(key)
-            if now is not None and now[0].state is entry.state and _stands(now[0], entry):
-                found.append(_missing(entry, "the queue does not hold it"))
-        return found
+        return [
+            _missing(entry, "the queue does not hold it")
+            for entry in (*index.decided.values(), *index.unanswered.values())
+            if entry.confirmed
+            and entry.operation_id not in there
+            and await self._is_still_listed(entry)
+        ]
+
+    async def _is_still_listed(self, entry: LetterEntry) -> bool:
+        wanted = LetterFilter(operation_id=entry.operation_id)
+        now = await self._ledger.letters(limit=2, wanted=wanted)
+        return any(
+            (each.code, each.failed_at) == (entry.code, entry.failed_at) and _needs_somebody(each)
+            for each in now
+        )
 
 
 def _open_finding(record: Record, now: datetime) -> Finding | None:
@@ -227,10 +257,28 @@ def _missing(entry: LetterEntry, why: str) -> Finding:
         flaw=Flaw.LETTER_NOT_IN_QUEUE,
         operation_id=entry.operation_id,
         since=entry.failed_at,
-        detail=f"{entry.state} {code_name(entry.code)}: {why}",
+        detail=f"{entry.state or 'no row,'} {code_name(entry.code)}: {why}",
     )
 
 
-def _stands(record: Record, entry: LetterEntry) -> bool:
-    """Whether the decision is still the one the entry is of."""
-    return record.code is entry.code and (record.decided_at or entry.failed_at) == entry.failed_at
+def _unanswered(
+    operation_id: UUID | None,
+    state: State | None,
+    *,
+    since: datetime | None,
+    message_id: str | None = None,
+) -> Finding | None:
+    """An exception, unless the operation is decided: then the letter needs nobody any more."""
+    if state is not None and not state.is_open:
+        return None
+    return Finding(
+        flaw=Flaw.UNANSWERED,
+        operation_id=operation_id,
+        message_id=message_id,
+        since=since,
+        detail="the ledger does not know it" if state is None else f"it is {state}",
+    )
+
+
+def _needs_somebody(entry: LetterEntry) -> bool:
+    return verdict_of(entry.case) is not Verdict.ALREADY_DONE

@@ -10,7 +10,6 @@ The lock is a row of the ledger with a lease, so a walk that died stands in nobo
 It guards the order of things, not the money: what may be replayed, the ledger decides.
 """
 
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -20,11 +19,12 @@ from uuid import UUID
 
 from worker.contract import headers
 from worker.contract.copies import rotated_copy
+from worker.contract.deaths import last_death
 from worker.contract.fields import read_guid
-from worker.contract.reading import CANCEL_PREFIX, INITIATE_PREFIX, read_broker_letter
+from worker.contract.reading import CANCEL_PREFIX, INITIATE_PREFIX, read, read_broker_letter
 from worker.ledger import Ledger
 from worker.messages import OutgoingMessage, Publication
-from worker.model import Delivery, Envelope
+from worker.model import Delivery, Envelope, Reading, Source
 from worker.ports import LetterInHand, LetterQueue, Publisher, StoreUnavailableError
 from worker.records import QueueLock
 from worker.shield import attempt
@@ -116,7 +116,7 @@ class WalkedLetter:
         self._letter = letter
         self._publisher = publisher
         self._is_settled = False
-        self._broker_made = _broker_envelope(letter.delivery)
+        self._broker_made = _broker_reading(letter.delivery)
 
     @property
     def delivery(self) -> Delivery:
@@ -128,20 +128,25 @@ class WalkedLetter:
 
         ``None`` for a letter or a copy of ours, which carries its own headers.
         """
-        return self._broker_made
+        return None if self._broker_made is None else self._broker_made.envelope
+
+    @property
+    def reading(self) -> Reading:
+        """What the letter asks for, read as a worker would read its replayed copy."""
+        return self._broker_made or read(replace(self.delivery, source=Source.REPLAY))
 
     @property
     def operation_id(self) -> UUID | None:
         """Whose letter it is; ``None`` where it does not say."""
-        if self._broker_made is not None:
-            return self._broker_made.operation_id
+        if self.broker_made is not None:
+            return self.broker_made.operation_id
         return read_guid(self.delivery.header(headers.PAYMENT_ID) or "")
 
     @property
     def sequence(self) -> int:
         """The decision it belongs to; 0 where it does not say."""
-        if self._broker_made is not None:
-            return self._broker_made.sequence
+        if self.broker_made is not None:
+            return self.broker_made.sequence
         return _number(self.delivery, headers.SEQUENCE)
 
     @property
@@ -167,7 +172,7 @@ class WalkedLetter:
 
     async def keep(self) -> None:
         """Put it at the end of the dead letters; raises ``NotConfirmedError``."""
-        await self.send(rotated_copy(self.delivery, envelope=self._broker_made))
+        await self.send(rotated_copy(self.delivery, envelope=self.broker_made))
 
     async def send(self, copy: OutgoingMessage) -> None:
         """Publish a copy and let go of the letter; raises ``NotConfirmedError``."""
@@ -259,31 +264,20 @@ async def walking(
         await walk.leave()
 
 
-def _broker_envelope(letter: Delivery) -> Envelope | None:
-    """Who a request is that the broker gave up as the producer had sent it.
+def _broker_reading(letter: Delivery) -> Reading | None:
+    """A request that the broker gave up as the producer had sent it.
 
     ``None`` for a letter or a copy of ours, which carries its own headers. On a producer's message
     headers of those names are the producer's: believed, they would name another payment or get
     round the origin check (contract section 2, Identity).
     """
-    key = _last_routing_key(letter.header("x-death"))
+    key = last_death(letter).routing_key
     if key is None:
         if letter.header(headers.PAYMENT_ID) is not None:
             return None
     elif not key.startswith((INITIATE_PREFIX, CANCEL_PREFIX)):
         return None  # one of our copies: those come under the internal exchanges' own key
-    return read_broker_letter(letter, origin_routing_key=key or "").envelope
-
-
-def _last_routing_key(deaths: str | None) -> str | None:
-    """Routing key of a message when it died last, from ``x-death`` as JSON, newest first.
-
-    Older entries may be a producer's own invention: the broker adds its entry to what is there.
-    """
-    try:
-        return str(json.loads(deaths or "[]")[0]["routing-keys"][0])
-    except (ValueError, LookupError, TypeError):
-        return None
+    return read_broker_letter(letter, origin_routing_key=key or "")
 
 
 def _number(letter: Delivery, name: str) -> int:

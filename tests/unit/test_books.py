@@ -18,6 +18,7 @@ from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange
 from worker.model import Delivery, Source
 from worker.records import Kind, State
+from worker.unanswered import synchronise
 
 DAY = timedelta(days=1)
 HOURS_3 = timedelta(hours=3).total_seconds()
@@ -201,6 +202,44 @@ async def test_a_letter_of_the_brokers_own_is_unanswered_until_its_row_is_decide
     assert report.findings == ()
     assert report.queue is not None
     assert report.queue.leftover == 1
+
+
+async def test_an_unanswered_letter_that_was_noted_is_an_exception_without_a_walk() -> None:
+    """The report, the index and the queue agree about it, whoever looks, until it is decided."""
+    office = Office(queue=PaperQueue(deque([given_up(1)])))
+    await synchronise(
+        ledger=office.world.worker().ledger,
+        queue=office.queue,
+        publisher=office.world.broker,
+        actor="anna",
+    )
+    for walk in Walk:
+        assert await office.flaws(walk) == [(Flaw.UNANSWERED, payment_id(1))], walk
+    alone = await office.report(has_broker=False)
+    assert [each.flaw for each in alone.findings] == [Flaw.UNANSWERED]
+    figures = (await office.report()).queue
+    assert figures is not None
+    assert (figures.in_queue, figures.in_index) == (1, 1)
+    await office.asked(1)
+    for walk in Walk:
+        assert await office.flaws(walk) == [], walk
+
+
+async def test_an_unanswered_letter_that_vanished_is_named() -> None:
+    """Nobody has an answer, no row tells of it, and its body is gone."""
+    office = Office(queue=PaperQueue(deque([given_up(1), given_up(2)])))
+    await synchronise(
+        ledger=office.world.worker().ledger,
+        queue=office.queue,
+        publisher=office.world.broker,
+        actor="anna",
+    )
+    office.collect()
+    del office.queue.letters[0]
+    assert await office.flaws() == [
+        (Flaw.UNANSWERED, payment_id(2)),
+        (Flaw.LETTER_NOT_IN_QUEUE, payment_id(1)),
+    ]
 
 
 async def test_a_letter_of_nobody_is_named_by_its_message_id_or_not_at_all() -> None:

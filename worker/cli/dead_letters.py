@@ -7,16 +7,30 @@ import typer
 
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
-from worker.cli.exit_codes import ExitCode
+from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.letter_filter import (
+    CategoryOption,
+    CodeOption,
+    CompanyOption,
+    OriginOption,
+    PaymentOption,
+    SinceOption,
+    TargetOption,
+    TextOption,
+    UntilOption,
+    wanted_letters,
+)
 from worker.cli.letter_groups import show_groups
 from worker.cli.letters_listed import list_letters
 from worker.cli.letters_planned import plan_letters
+from worker.cli.letters_synchronised import sync_letters
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.payment_shown import show_payment
 from worker.codes import MEANINGS
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.ledger import Ledger
+from worker.letters import EVERY_LETTER
 from worker.records import Record, State
 
 _POLL_SECONDS = 0.5
@@ -33,6 +47,7 @@ def register(app: typer.Typer) -> None:
     group.command(
         "list", epilog="Example: payment-worker dead-letters list --code provider_unavailable"
     )(list_letters)
+    group.command("sync", epilog="Example: payment-worker dead-letters sync --json")(sync_letters)
     group.command("show", epilog="Example: payment-worker dead-letters show 5b1f0c1e-... --json")(
         show_payment
     )
@@ -49,6 +64,15 @@ def register(app: typer.Typer) -> None:
 
 def _groups(
     typer_context: typer.Context,
+    code: CodeOption = None,
+    category: CategoryOption = None,
+    origin: OriginOption = None,
+    company: CompanyOption = None,
+    target: TargetOption = None,
+    payment: PaymentOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    text: TextOption = None,
     config: ConfigOption = None,
     json: JsonOption = False,
     output_format: FormatOption = None,
@@ -58,8 +82,27 @@ def _groups(
     Read from the ledger alone: no queue is touched.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
+    wanted = wanted_letters(
+        now=context.clock.now(),
+        code=code,
+        category=category,
+        origin=origin,
+        company=company,
+        target=target,
+        payment=payment,
+        since=since,
+        until=until,
+        text=text,
+    )
     if typer_context.invoked_subcommand is None:
-        show_groups(context)
+        show_groups(context, wanted)
+    elif wanted != EVERY_LETTER:
+        raise CommandError(
+            "misplaced_filter",
+            "Which letters are meant stands behind the command's name.",
+            exit_code=ExitCode.USAGE,
+            fix=f"Write: payment-worker dead-letters {typer_context.invoked_subcommand} --code ...",
+        )
     else:
         typer_context.obj = context.options  # given before the command's name, they count for it
     return ExitCode.OK

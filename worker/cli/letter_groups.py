@@ -6,7 +6,7 @@ from types import MappingProxyType
 from worker.cli.context import CommandContext
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format, Output
-from worker.letters import Advice, LetterGroup, Verdict, code_name
+from worker.letters import Advice, LetterFilter, LetterGroup, Verdict, code_name
 
 _COLUMNS = (
     "code",
@@ -39,9 +39,9 @@ WHAT_FIRST = MappingProxyType(
 )
 
 
-def show_groups(context: CommandContext) -> None:
-    """Print the index by code: how many, since when, and whether a replay can help."""
-    groups = run_with_ledger(_grouped(context))
+def show_groups(context: CommandContext, wanted: LetterFilter) -> None:
+    """Print what is wanted by code: how many, since when, and whether a replay can help."""
+    groups = run_with_ledger(_grouped(context, wanted))
     output = context.output
     if output.format is Format.HUMAN:
         _show_to_people(output, groups)
@@ -51,9 +51,9 @@ def show_groups(context: CommandContext) -> None:
         output.say("No dead letters.")
 
 
-async def _grouped(context: CommandContext) -> Sequence[LetterGroup]:
+async def _grouped(context: CommandContext, wanted: LetterFilter) -> Sequence[LetterGroup]:
     async with opened_ledger(context) as ledger:
-        return await ledger.letter_groups()
+        return await ledger.letter_groups(wanted)
 
 
 def _row(group: LetterGroup) -> dict[str, object]:

@@ -17,9 +17,9 @@ from worker.cli.letter_filter import (
     PaymentOption,
     SinceOption,
     TargetOption,
+    TextOption,
     UntilOption,
-    failed_within,
-    wanted_codes,
+    wanted_letters,
 )
 from worker.cli.money import euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
@@ -27,7 +27,6 @@ from worker.cli.output import Format
 from worker.codes import category_of
 from worker.contract.fields import read_guid
 from worker.contract.times import exact_time_text, read_time
-from worker.identity import normalise_origin
 from worker.ledger import PAGE
 from worker.letters import LetterEntry, LetterFilter, code_name
 from worker.lifecycle.prospects import verdict_of
@@ -63,6 +62,7 @@ def list_letters(
     payment: PaymentOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    text: TextOption = None,
     limit: Annotated[int, typer.Option(help="At most so many, oldest first.", min=1)] = 100,
     after: Annotated[
         str | None,
@@ -80,15 +80,17 @@ def list_letters(
     Letters that come or go meanwhile move none of the others to another page.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    period = failed_within(since, until, now=context.clock.now())
-    wanted = LetterFilter(
-        codes=wanted_codes(code, category),
-        origin=None if origin is None else normalise_origin(origin),
+    wanted = wanted_letters(
+        now=context.clock.now(),
+        code=code,
+        category=category,
+        origin=origin,
         company=company,
         target=target,
-        payment_id=payment,
-        since=period[0],
-        until=period[1],
+        payment=payment,
+        since=since,
+        until=until,
+        text=text,
     )
     place = None if after is None else _place(after)
     letters = run_with_ledger(_listed(context, wanted, place, limit + 1))

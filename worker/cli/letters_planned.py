@@ -19,13 +19,12 @@ from worker.cli.letter_filter import (
     PaymentOption,
     SinceOption,
     TargetOption,
+    TextOption,
     UntilOption,
-    failed_within,
-    wanted_codes,
+    wanted_letters,
 )
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.plan_shown import show_plan
-from worker.identity import normalise_origin
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterFilter
 from worker.plans.files import PlanError, writing_plan
@@ -54,6 +53,7 @@ def plan_letters(
     payment: PaymentOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    text: TextOption = None,
     fail_if_empty: Annotated[
         bool, typer.Option("--fail-if-empty", help="Exit 5 when there is none.")
     ] = False,
@@ -65,15 +65,17 @@ def plan_letters(
     Letters that come later are not in it. Read from the ledger: no queue is touched.
     """
     context = context_of(typer_context, config=config, json=json)
-    period = failed_within(since, until, now=context.clock.now())
-    wanted = LetterFilter(
-        codes=wanted_codes(code, category),
-        origin=None if origin is None else normalise_origin(origin),
+    wanted = wanted_letters(
+        now=context.clock.now(),
+        code=code,
+        category=category,
+        origin=origin,
         company=company,
         target=target,
-        payment_id=payment,
-        since=period[0],
-        until=period[1],
+        payment=payment,
+        since=since,
+        until=until,
+        text=text,
     )
     named = operation_ids or []
     if [bool(named), wanted != EVERY_LETTER, every].count(True) != 1:

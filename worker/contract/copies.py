@@ -14,6 +14,7 @@ from typing import Final
 
 from worker.codes import category_of
 from worker.contract import headers
+from worker.contract.deaths import last_death
 from worker.contract.envelope import envelope_headers, envelope_on, message_id_for
 from worker.contract.times import time_text
 from worker.identity import digest_of
@@ -115,10 +116,12 @@ def rotated_copy(letter: Delivery, *, envelope: Envelope | None = None) -> Outgo
 
     A letter the broker made says nothing of itself once ``x-death`` is stripped: give it the
     envelope that ``read_broker_letter`` finds. Headers of ours on such a one are its producer's
-    and are not kept, so it has no ``error-code``, which is how an unanswered letter is known.
+    and are not kept, so it has no ``error-code``, which is how an unanswered letter is known; when
+    and why the broker gave it up stands where a decided letter has its failure.
     """
-    is_ours = envelope is None
-    own = _kept(letter, (*headers.LETTER_HEADERS, *headers.REPLAY_HEADERS)) if is_ours else {}
+    own = _given_up(letter)
+    if envelope is None:
+        own |= _kept(letter, (*headers.LETTER_HEADERS, *headers.REPLAY_HEADERS))
     known = envelope or envelope_on(letter)
     if known is None:
         own |= _kept(letter, headers.ENVELOPE_HEADERS)
@@ -130,6 +133,16 @@ def rotated_copy(letter: Delivery, *, envelope: Envelope | None = None) -> Outgo
             replay_count=known.replay_count,
         )
     return _copy(letter, known, Exchange.DEAD_LETTER, DEAD_KEY, own)
+
+
+def _given_up(letter: Delivery) -> dict[str, str | int]:
+    death = last_death(letter)
+    own: dict[str, str | int] = {}
+    if death.at is not None:
+        own[headers.FAILED_AT] = time_text(death.at)
+    if death.cause is not None:
+        own[headers.ERROR_DETAIL] = death.cause
+    return own
 
 
 def unclaimed_copy(message: OutgoingMessage) -> OutgoingMessage:

@@ -78,6 +78,7 @@ def in_words(wanted: LetterFilter) -> Mapping[str, str]:
         "payment": None if wanted.payment_id is None else str(wanted.payment_id),
         "since": None if wanted.since is None else time_text(wanted.since),
         "until": None if wanted.until is None else time_text(wanted.until),
+        "text": wanted.text,
     }
     return {name: text for name, text in names.items() if text is not None}
 

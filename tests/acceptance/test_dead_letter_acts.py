@@ -1,0 +1,100 @@
+"""Dead letters that the broker made, and letters that an operator sets aside, as commands."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.acceptance.erp import Erp, Sent, order
+from tests.acceptance.installation import Finished
+from tests.acceptance.shared_site import Site, site_of
+from tests.broker import Broker
+from worker.adapters.clock import SystemClock
+
+PERSON = "sim+refuse-once@example.org"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """One site whose worker has stopped, with one decided letter in its queue."""
+    async with site_of(broker, tmp_path_factory.mktemp("acts"), ends_well=False) as site:
+        sent = await site.erp.send(order(id_societe="6", email=PERSON))
+        await site.erp.answer(sent)
+        await site.erp.letter(sent)
+        assert await site.worker.stop() == 0
+        yield site
+
+
+pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
+
+
+async def asked_of(site: Site, *words: str, code: int = 0) -> Finished:
+    done = await site.installation.run("dead-letters", *words, "--json")
+    assert done.code == code, done.complaint
+    return done
+
+
+async def given_up(erp: Erp, **fields: str) -> Sent:
+    """A request that the broker itself dead-letters: rejected once, as past its limit."""
+    sent = await erp.send(order(**fields))
+    queue = await erp.channel.get_queue(erp.prefix + "work", ensure=False)
+    while (message := await queue.get(fail=False, timeout=10)) is None:
+        await SystemClock().sleep(0.05)
+    assert message.message_id == sent.message_id
+    await message.reject(requeue=False)
+    return sent
+
+
+async def test_letters_of_the_brokers_own_come_into_the_index_and_leave_it(site: Site) -> None:
+    for company in ("1", "2"):
+        await given_up(site.erp, id_societe=company)
+    await site.erp.has_depth("dlq", 3)
+    assert len((await asked_of(site, "list")).rows) == 1
+    done = await asked_of(site, "sync")
+    assert done.data == {
+        "walked": 3,
+        "unanswered": 2,
+        "added": 2,
+        "gone": 0,
+        "nameless": 0,
+        "complete": True,
+    }
+    first, second = (await asked_of(site)).rows
+    assert (first["code"], first["count"], first["safe"]) == ("unanswered", 2, 2)
+    assert (second["code"], second["count"]) == ("company_not_configured", 1)
+    # The broker tells the second in which they died, so the ids decide their order.
+    rows = sorted(
+        (await asked_of(site, "list", "--code", "unanswered")).rows,
+        key=lambda row: str(row["company"]),
+    )
+    assert [(row["state"], row["company"], row["replay"]) for row in rows] == [
+        (None, "1", "safe"),
+        (None, "2", "safe"),
+    ]
+    (one,) = (await asked_of(site, "--company", "2")).rows
+    assert (one["code"], one["count"]) == ("unanswered", 1)
+    (named,) = (await asked_of(site, "list", "--text", "REJECTED", "--company", "2")).rows
+    assert named["payment_id"] == rows[1]["payment_id"]
+    report = await site.installation.run("payments", "report", "--json")
+    assert report.code == 1
+    assert sorted(each["id"] for each in report.data["exceptions"]) == sorted(
+        str(row["payment_id"]) for row in rows
+    )
+    assert {each["flaw"] for each in report.data["exceptions"]} == {"unanswered"}
+    assert report.data["queue"]["in_ledger"] == 3
+    await site.erp.take("dlq")
+    people = await site.installation.run("dead-letters", "sync", "-o", "human")
+    assert people.code == 0
+    assert "2 letters walked, " in people.output
+    assert PERSON not in people.output + people.complaint
+
+
+async def test_a_filter_before_a_commands_name_is_refused_and_a_wrong_code_is_named(
+    site: Site,
+) -> None:
+    misplaced = await site.installation.run("dead-letters", "--code", "unanswered", "list")
+    assert misplaced.code == 64
+    assert "behind the command's name" in misplaced.complaint
+    wrong = await site.installation.run("dead-letters", "list", "--code", "unansered")
+    assert wrong.code == 64
+    assert "Did you mean unanswered?" in wrong.complaint
