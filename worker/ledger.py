@@ -19,6 +19,7 @@ from worker.letters import (
 )
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
 from worker.lifecycle.claim import claim
+from worker.lifecycle.edit import Edited, EditWish, NotEdited, edit_email
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
 from worker.lifecycle.prospects import groups_of, verdict_of
 from worker.lifecycle.refuse import refuse
@@ -145,6 +146,14 @@ class Ledger:
         )
         needs = Needs((operation_id,), None if found is None else found[0].fingerprint)
         return await self._store.transact(needs, apply)
+
+    async def edit_email(self, wish: EditWish) -> Edited | NotEdited:
+        """Have a failed payment go by another e-mail; audited, see ``lifecycle.edit``."""
+
+        def apply(view: View) -> Change[Edited | NotEdited]:
+            return edit_email(view, wish, self._clock.now())
+
+        return await self._store.transact(wish.needs, apply)
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         """Read one operation and its latest answer."""
