@@ -109,6 +109,8 @@ def test_a_plan_remembers_its_filter_by_the_names_of_the_options() -> None:
     assert words["code"] == "provider_unavailable, unanswered"
     assert set(words) == {"code", "origin", "target", "since"}
     assert in_words(EVERY_LETTER) == {}
+    assert in_words(LetterFilter(text="40017")) == {"text": "40017"}
+    assert in_words(LetterFilter(text="planted.person@example.test")) == {"text": "***"}
 
 
 # --- the command -------------------------------------------------------------------------------

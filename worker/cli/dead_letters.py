@@ -8,6 +8,7 @@ import typer
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.letter_edited import edit_letter
 from worker.cli.letter_filter import (
     CategoryOption,
     CodeOption,
@@ -39,7 +40,7 @@ _POLL_SECONDS = 0.5
 def register(app: typer.Typer) -> None:
     """Add the ``dead-letters`` commands."""
     group = typer.Typer(
-        help="Group, list, show, plan and replay dead letters.",
+        help="Group, list, show, plan, edit and replay dead letters.",
         epilog="Example: payment-worker dead-letters --json",
         invoke_without_command=True,
     )
@@ -55,6 +56,11 @@ def register(app: typer.Typer) -> None:
         "plan",
         epilog="Example: payment-worker dead-letters plan --code provider_unavailable -o plan.json",
     )(plan_letters)
+    group.command(
+        "edit",
+        epilog="Example: payment-worker dead-letters edit 5b1f0c1e-... --email jo@example.org"
+        " --reason 'customer called, ticket 4711'",
+    )(edit_letter)
     group.command(
         "replay",
         epilog="Example: payment-worker dead-letters replay 5b1f0c1e-... --reason 'outage over'",

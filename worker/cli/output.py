@@ -163,6 +163,16 @@ class Output:
         """
         if is_answered:
             return
+        self.expect_somebody()
+        print(f"{question} [y/N] ", end="", file=self._stderr, flush=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise CommandError("cancelled", "Cancelled.", exit_code=ExitCode.CANCELLED)
+
+    def expect_somebody(self) -> None:
+        """Make sure, before anything is done, that a later question can be answered.
+
+        Raises ``CommandError``.
+        """
         if not (self._stderr.isatty() and sys.stdin.isatty()):
             raise CommandError(
                 "confirmation_needed",
@@ -170,9 +180,11 @@ class Output:
                 exit_code=ExitCode.USAGE,
                 fix="Give --yes if you are sure.",
             )
-        print(f"{question} [y/N] ", end="", file=self._stderr, flush=True)
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise CommandError("cancelled", "Cancelled.", exit_code=ExitCode.CANCELLED)
+
+    def confide(self, message: str) -> None:
+        """Show the person at a terminal what may stand in no file: nothing at all elsewhere."""
+        if self._stderr.isatty() and not self.is_json:
+            self._messages.print(escape(message), soft_wrap=True)
 
     def _is_animated(self) -> bool:
         return self._stderr.isatty() and not self._messages.is_dumb_terminal

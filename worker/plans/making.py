@@ -78,9 +78,14 @@ def in_words(wanted: LetterFilter) -> Mapping[str, str]:
         "payment": None if wanted.payment_id is None else str(wanted.payment_id),
         "since": None if wanted.since is None else time_text(wanted.since),
         "until": None if wanted.until is None else time_text(wanted.until),
-        "text": wanted.text,
+        "text": None if wanted.text is None else _shown(wanted.text),
     }
     return {name: text for name, text in names.items() if text is not None}
+
+
+def _shown(text: str) -> str:
+    """What was looked for, unless it may be a person's address: a plan is kept and passed on."""
+    return "***" if "@" in text else text
 
 
 async def _named(ledger: Ledger, operation_id: UUID) -> PlanRow | None:

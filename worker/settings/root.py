@@ -30,6 +30,7 @@ from worker.settings.sections import (
     ForceLiveLeave,
     Ledger,
     Log,
+    Operators,
     Probes,
     Results,
     RouteRule,
@@ -81,6 +82,7 @@ class Settings(BaseSettings):
     accounts: dict[Name, AccountSettings] = Field(
         default_factory=dict, description="Provider accounts."
     )
+    operators: Operators = Field(default_factory=Operators, description="What operators may do.")
     log: Log = Field(default_factory=Log, description="Logs.")
     probes: Probes = Field(default_factory=Probes, description="Health and metrics.")
 

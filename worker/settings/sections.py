@@ -283,6 +283,15 @@ class ForceLiveLeave(Section):
         )
 
 
+class Operators(Section):
+    """What operators may do beyond putting letters back to work as they are."""
+
+    may_edit_email: bool = Field(
+        default=False,
+        description="Whether `dead-letters edit` may change the e-mail of a payment that failed.",
+    )
+
+
 class RouteRule(Section):
     """Where one target, or one type of it, is paid."""
 

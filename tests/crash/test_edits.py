@@ -1,0 +1,115 @@
+"""An operator's edit killed before and after each of its steps: one letter, one payment."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from tests.core import UNAUTHORISED
+from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
+from tests.crash.ledgers import MemoryLedger
+from tests.crash.replays import NEIGHBOUR, WANTED, Desk
+from tests.crash.runs import ADD_E, LINK_C, LINK_E, CrashWorld, Intent, drain, working
+from worker.edits import EditReport, EditResult, Edits, EmailEdit
+from worker.model import Delivery
+from worker.records import State
+
+NEW = "new@example.org"
+EDIT = EmailEdit(operation_id=WANTED, email=NEW, actor="anna", reason="customer called")
+STEPS = {
+    "after take of a letter",
+    "before edit_email",
+    "after edit_email",
+    "before publish of the dead letter",
+    "before confirm of the dead letter",
+    "after confirm of the dead letter",
+    "before acknowledgement of a letter",
+    "after acknowledgement of a letter",
+    "before unlock",
+}
+
+
+def neighbour(request: Delivery) -> Delivery:
+    """Another payment of the same kind: another key, another order."""
+    body = request.body.replace(b"key-1@", b"key-0@").replace(b'"40017"', b'"40018"')
+    return replace(request, message_id="key-0", body=body)
+
+
+async def desk_of(intent: Intent) -> Desk:
+    """A desk with two letters, the wanted one second, both of payments that met a wrong key."""
+    world: CrashWorld = intent.world((UNAUTHORISED, UNAUTHORISED), MemoryLedger())
+    for request in (neighbour(intent.request), intent.request):
+        world.broker.ready.append(request)
+        await drain(world)
+    world.providers.behaviours = []
+    desk = Desk(world)
+    desk.collect()
+    return desk
+
+
+async def edit(desk: Desk, fuse: Fuse) -> EditReport | None:
+    """Edit as one process; killed, what it held comes back to the queue, and its lock ends."""
+    report = None
+    async with working(desk.world, fuse) as tool:
+        edits = Edits(
+            ledger=tool.ledger,
+            queue=FusedLetterQueue(desk.queue, fuse),
+            publisher=FusedPublisher(desk.world.broker, fuse),
+        )
+        try:
+            report = await edits.edit(EDIT)
+        except KilledError:
+            desk.queue.lose_connection()
+    desk.collect()
+    desk.world.clock.advance(60)  # past the lease of a lock that nobody gave back
+    return report
+
+
+def emails(desk: Desk) -> list[str]:
+    return sorted(json.loads(letter.body)["email"] for letter in desk.queue.letters)
+
+
+@pytest.mark.parametrize("intent", [LINK_C, LINK_E, ADD_E], ids=lambda intent: intent.name)
+async def test_an_edit_killed_at_any_step_and_run_again_leaves_one_letter_that_pays_once(
+    intent: Intent,
+) -> None:
+    """The provider hears of the new e-mail exactly once, and never of the old one."""
+    unhurt = Fuse()
+    await edit(await desk_of(intent), unhurt)
+    assert set(unhurt.passed) >= STEPS
+    for at in range(1, len(unhurt.passed) + 1):
+        desk = await desk_of(intent)
+        fuse = Fuse(at)
+        await edit(desk, fuse)
+        where = (at, fuse.passed[-1])
+        assert NEIGHBOUR in desk.owners, where
+        assert WANTED in desk.owners, where  # a copy too many, never a letter too few
+        report = await edit(desk, Fuse())
+        assert report is not None, where
+        assert report.result in {EditResult.EDITED, EditResult.UNCHANGED}, where
+        assert desk.owners.count(WANTED) == 1, where
+        assert NEIGHBOUR in desk.owners, where  # twice, where its own rotation was cut off
+        assert set(emails(desk)) == {"key-0@example.org", NEW}, where
+        await desk.replay(WANTED, Fuse())
+        await drain(desk.world)
+        rows = await desk.world.ledger.rows()
+        assert rows.records[WANTED].state is State.SUCCEEDED, where
+        assert [email for _, email in desk.world.providers.applied.elements()] == [NEW], where
+        assert set(rows.records) == {NEIGHBOUR, WANTED}, where
+
+
+async def test_two_edits_killed_one_after_the_other_end_with_the_last_ones_email() -> None:
+    """The first was cut off between the ledger and the letter, and was wrong itself."""
+    desk = await desk_of(ADD_E)
+    await edit(desk, Fuse(name="after edit_email"))
+    assert "key-1@example.org" in emails(desk)
+    async with working(desk.world, Fuse()) as tool:
+        edits = Edits(ledger=tool.ledger, queue=desk.queue, publisher=desk.world.broker)
+        report = await edits.edit(replace(EDIT, email="third@example.org"))
+    desk.collect()
+    assert report.result is EditResult.EDITED
+    assert emails(desk) == ["key-0@example.org", "third@example.org"]
+    await desk.replay(WANTED, Fuse())
+    await drain(desk.world)
+    applied = [email for _, email in desk.world.providers.applied.elements()]
+    assert applied == ["third@example.org"]

@@ -1,0 +1,192 @@
+"""Editing dead letters: another e-mail for a payment that failed, in the ledger and in its letter.
+
+First the ledger, then the letter: the edited copy is published to the dead letters, confirmed, and
+only then the original acknowledged. Cut off in between, the letter still has the old e-mail and a
+replay of it would be refused as another content; running the same edit again finishes it. What a
+crash leaves twice is brought down to one, by payment and sequence (operations 1.5 and 1.6).
+"""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum, unique
+from typing import assert_never
+from uuid import UUID
+
+from worker.contract.copies import rotated_copy
+from worker.contract.corrections import Correction, NotCorrectable, corrected
+from worker.ledger import Ledger
+from worker.lifecycle.edit import Edited, EditWish, NotEdited, bar_to_edit
+from worker.model import Fault, Secret
+from worker.ports import LetterQueue, Publisher
+from worker.walks import DEAD_LETTERS, NotConfirmedError, Walk, WalkedLetter, walking
+
+
+@unique
+class EditResult(StrEnum):
+    """How the edit of one letter ended."""
+
+    EDITED = "edited"
+    UNCHANGED = "unchanged"
+    NOT_EDITED = "not_edited"
+    NOT_FOUND = "not_found"
+    NOT_CONFIRMED = "not_confirmed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EditReport:
+    """What became of the wish; ``reason`` and ``faults`` say why not, ``removed`` second copies."""
+
+    result: EditResult = EditResult.NOT_FOUND
+    sequence: int | None = None
+    reason: str | None = None
+    faults: tuple[Fault, ...] = ()
+    rotated: int = 0
+    removed: int = 0
+    is_complete: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmailEdit:
+    """Whose e-mail becomes which, on whose word."""
+
+    operation_id: UUID
+    email: str
+    actor: str
+    reason: str
+
+
+async def bar_of(ledger: Ledger, operation_id: UUID) -> str | None:
+    """Why this operation's e-mail may not be changed, whatever its letter holds."""
+    found = await ledger.find(operation_id)
+    return bar_to_edit(None if found is None else found[0])
+
+
+class Edits:
+    """Edits dead letters one at a time; raises ``QueueLockedError``, ``StoreUnavailableError``."""
+
+    def __init__(self, *, ledger: Ledger, queue: LetterQueue, publisher: Publisher) -> None:
+        self._ledger = ledger
+        self._queue = queue
+        self._publisher = publisher
+
+    async def look(self, edit: EmailEdit) -> Secret | EditReport:
+        """The e-mail in the letter, for the person who decides, or why there is none.
+
+        Nothing is changed; letters met before it go to the end of the queue.
+        """
+        try:
+            async with self._walk(edit, "look at") as walk:
+                async for letter in walk:
+                    await letter.keep()
+                    if not _is_of(letter, edit.operation_id):
+                        continue
+                    match corrected(letter.delivery, edit.email):
+                        case Correction(before=before):
+                            return before.email
+                        case NotCorrectable() as wrong:
+                            return _refused(EditReport(), wrong.reason, wrong.faults)
+                        case other:
+                            assert_never(other)
+                return EditReport(is_complete=walk.is_complete)
+        except NotConfirmedError:
+            return EditReport(result=EditResult.NOT_CONFIRMED)
+
+    async def edit(self, edit: EmailEdit) -> EditReport:
+        """Walk the queue once round and exchange the payment's letter for one with the new e-mail.
+
+        Running it again after a crash is safe, and finishes what was begun.
+        """
+        exchange = _Exchange(self._ledger, edit)
+        try:
+            async with self._walk(edit, "edit") as walk:
+                async for letter in walk:
+                    await exchange.handle(letter)
+                return replace(exchange.report, is_complete=walk.is_complete)
+        except NotConfirmedError:
+            return replace(exchange.report, result=EditResult.NOT_CONFIRMED)
+
+    def _walk(self, edit: EmailEdit, purpose: str) -> AbstractAsyncContextManager[Walk]:
+        return walking(
+            queue=self._queue,
+            publisher=self._publisher,
+            ledger=self._ledger,
+            name=DEAD_LETTERS,
+            actor=edit.actor,
+            purpose=f"{purpose} {edit.operation_id}",
+        )
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """One walk's work: at its end one letter of the payment is left, with the new e-mail."""
+
+    ledger: Ledger
+    edit: EmailEdit
+    report: EditReport = field(default_factory=EditReport)
+    is_one_left: bool = False
+
+    async def handle(self, letter: WalkedLetter) -> None:
+        if not _is_of(letter, self.edit.operation_id):
+            await self._keep(letter)
+            return
+        match corrected(letter.delivery, self.edit.email):
+            case NotCorrectable(reason=reason, faults=faults):
+                await self._keep(letter)
+                self.report = _refused(self.report, reason, faults)
+            case Correction() as correction:
+                await self._correct(letter, correction)
+            case other:
+                assert_never(other)
+
+    async def _correct(self, letter: WalkedLetter, correction: Correction) -> None:
+        wish = EditWish(
+            operation_id=self.edit.operation_id,
+            sequence=letter.sequence,
+            before=correction.before,
+            after=correction.after,
+            actor=self.edit.actor,
+            reason=self.edit.reason,
+        )
+        match await self.ledger.edit_email(wish):
+            case NotEdited(reason=reason):
+                await self._keep(letter)
+                self.report = _refused(self.report, reason)
+            case Edited(repeated=repeated):
+                await self._exchange(letter, correction, is_new=not repeated)
+            case other:
+                assert_never(other)
+
+    async def _exchange(
+        self, letter: WalkedLetter, correction: Correction, *, is_new: bool
+    ) -> None:
+        """The first of them is left with the new e-mail; any other a crash has left behind."""
+        if self.is_one_left:
+            await letter.remove()
+            self.report = replace(self.report, removed=self.report.removed + 1)
+        elif correction.is_needed:
+            await letter.send(rotated_copy(correction.letter))
+        else:
+            await self._keep(letter)
+        self.is_one_left = True
+        is_changed = is_new or correction.is_needed or self.report.result is EditResult.EDITED
+        self.report = replace(
+            self.report,
+            result=EditResult.EDITED if is_changed else EditResult.UNCHANGED,
+            sequence=letter.sequence,
+        )
+
+    async def _keep(self, letter: WalkedLetter) -> None:
+        await letter.keep()
+        self.report = replace(self.report, rotated=self.report.rotated + 1)
+
+
+def _refused(report: EditReport, reason: str, faults: tuple[Fault, ...] = ()) -> EditReport:
+    """A reason counts only where no letter of the payment has been found fit."""
+    if report.result is not EditResult.NOT_FOUND:
+        return report
+    return replace(report, result=EditResult.NOT_EDITED, reason=reason, faults=faults)
+
+
+def _is_of(letter: WalkedLetter, operation_id: UUID) -> bool:
+    """Whether it is a letter of ours about that operation: an unanswered one was not decided."""
+    return letter.operation_id == operation_id and not letter.is_unanswered
