@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from worker.checks import CHECKS, Group
+from worker.cli.check import ending_of
 from worker.codes import MEANINGS, Category, Code, is_dead_lettered, is_retryable
 from worker.settings import reference
 
@@ -10,7 +12,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 def sections() -> dict[str, str]:
     """Each generated section by the name of its marker."""
-    return {"settings": settings_table(), "codes": codes_table()}
+    return {"settings": settings_table(), "codes": codes_table(), "checks": checks_table()}
 
 
 def settings_table() -> str:
@@ -34,6 +36,15 @@ def codes_table() -> str:
         retryable = "yes" if is_retryable(code) else "no"
         cells = (f"`{code}`", category, retryable, _letter(code), meaning.fr, meaning.en)
         rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def checks_table() -> str:
+    """Every check by its id: what is so when all is well, and how ``check`` ends when it fails."""
+    rows = ["| check | true when all is well | a start needs it | exit |", "|---|---|---|---|"]
+    for check in sorted(CHECKS, key=lambda each: (list(Group).index(each.group), each.id)):
+        start = "yes" if check.at_start else ""
+        rows.append(f"| `{check.id}` | {check.title} | {start} | {ending_of(check).value} |")
     return "\n".join(rows)
 
 

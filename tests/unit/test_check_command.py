@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from tests.settings_sample import SAMPLE, SECRETS, write_secrets, write_settings
 from worker import __main__ as program
-from worker.checks import Group, Row, Verdict
+from worker.checks import CHECKS, Group, Row, Verdict
 from worker.checks.verdicts import Blame
 from worker.cli.check import Page, drawn
 from worker.cli.output import Format, Output
@@ -115,6 +115,65 @@ def test_what_is_skipped_because_of_a_failure_takes_one_line() -> None:
         row("AMQP010", Verdict.SKIP, "needs AMQP001", about="Mark"),
     )
     assert shown.splitlines()[2:] == ["  skip           AMQP002, AMQP010: needs AMQP001"]
+
+
+def test_what_is_not_seen_for_one_reason_is_told_once_after_what_is_seen() -> None:
+    """Five checks that need the management API are one line, with the fix they share."""
+    shown = page_of(
+        row("AMQP003", Verdict.SKIP, "not visible over AMQP", about="payments.work", fix="Set it."),
+        row("AMQP004", Verdict.SKIP, "not visible over AMQP", about="Route", fix="Set it."),
+        row("AMQP007", Verdict.OK, "comes back"),
+        row("AMQP007", Verdict.SKIP, "not visible over AMQP", about="Origins", fix="Set it."),
+        row("AMQP007", Verdict.SKIP, "not visible over AMQP", about="More", fix="Set it."),
+        row("DLQ001", Verdict.OK, "empty", group=Group.LETTERS),
+    )
+    assert shown.splitlines() == [
+        "Broker",
+        "  ok    AMQP007  comes back",
+        "  skip           AMQP003, AMQP004, AMQP007: not visible over AMQP",
+        "                 fix: Set it.",
+        "",
+        "Dead letters",
+        "  ok    DLQ001   empty",
+    ]
+
+
+def test_failures_are_shown_again_where_they_have_left_the_screen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def shown_on(lines: int) -> list[str]:
+        monkeypatch.setenv("LINES", str(lines))
+        screen = Terminal()
+        page = Page(Output(Format.HUMAN, has_colour=False, stdout=screen, stderr=screen))
+        page.add(row("AMQP001", Verdict.FAIL, "gone", fix="Start it."))
+        page.add(row("SYS001", Verdict.OK, "fine", group=Group.SYSTEM))
+        page.end()
+        page.repeat_failures()
+        return screen.getvalue().splitlines()
+
+    again = ["", "What failed", "  FAIL  AMQP001  gone", "                 fix: Start it."]
+    assert shown_on(5)[-4:] == again
+    assert "What failed" not in shown_on(50)
+
+
+def test_every_check_is_explained_without_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    """Also where there are no settings at all: who reads the manual needs no installation."""
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path / "none"))
+    nowhere = ["--config", str(tmp_path / "none.toml")]
+    assert program.run([*nowhere, "check", "--explain", "all", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [each["check"] for each in rows] == [check.id for check in CHECKS]
+    assert all(each["title"] and each["fix"].endswith(".") for each in rows)
+    assert {each["exit_code"] for each in rows} == {1, 69, 78}
+    assert program.run(["check", "--explain", "amqp01,LED", "-o", "human"]) == 0
+    shown = capsys.readouterr().out
+    assert "  LED001   The ledger is there and can be written. A start needs it." in shown
+    assert "fix: " in shown
+    assert shown.index("Ledger") < shown.index("Broker") < shown.index("AMQP010")
+    assert program.run(["check", "--explain", "NOPE"]) == 64
+    assert "--explain" in capsys.readouterr().err
 
 
 def test_a_missing_ledger_is_78_with_the_command_that_creates_one(

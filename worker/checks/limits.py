@@ -30,7 +30,7 @@ def work_remarks(picture: Picture, topology: Topology, major: Major) -> list[Rem
 
 def hold_remarks(picture: Picture, queues: Sequence[str], major: Major) -> list[Remark]:
     """Whether queues that hold messages for people have an explicit, huge delivery limit."""
-    return _judged(picture, queues, lambda queue: _of_hold(queue, major), "explicit and huge")
+    return _judged(picture, queues, lambda queue: _of_hold(queue, major), "delivery-limit is huge")
 
 
 def expiry_remarks(picture: Picture, queues: Sequence[str]) -> list[Remark]:

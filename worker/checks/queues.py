@@ -13,7 +13,7 @@ from worker.adapters.topology import Verdict as Seen
 from worker.checks.broker import CONNECTED, listed
 from worker.checks.check import Check, Look
 from worker.checks.configuration import SOUND_SETTINGS
-from worker.checks.deployment import SET_MANAGEMENT, Deployment
+from worker.checks.deployment import NOT_VISIBLE, SET_MANAGEMENT, Deployment
 from worker.checks.limits import Major, expiry_remarks, hold_remarks, work_remarks
 from worker.checks.routes import binding_remarks, dead_letter_bindings
 from worker.checks.verdicts import CannotSeeError, Group, Remark, fail, ok, skip, warn
@@ -80,7 +80,7 @@ def _looking_at(
 async def _look_at_management(deployment: Deployment) -> Sequence[Remark]:
     seen = await deployment.management()
     if seen is None:
-        return [skip("broker.management is not set", about=_MANAGEMENT, fix=SET_MANAGEMENT)]
+        return [skip(NOT_VISIBLE, about=_MANAGEMENT, fix=SET_MANAGEMENT)]
     if isinstance(seen, ManagementError):
         return [warn(seen.reason, about=_MANAGEMENT, fix=seen.fix)]
     told = f"shows {len(seen.queues)} queues and {len(seen.bindings)} bindings"

@@ -66,7 +66,9 @@ def origin_remarks(picture: Picture, topology: Topology) -> list[Remark]:
         if not missing:
             bound.append(origin)
         else:
-            found.append(_unbound_remark(origin, missing, is_ours=origin in origins))
+            cause = _meaning(missing, topology, is_ours=origin in origins, origin=origin)
+            fix = _BIND if origin in origins else _SUBSCRIBE
+            found.append(warn(cause, about=f"Origin {origin}", fix=fix))
     if bound:
         found.append(ok("a queue is bound for each answer", about=f"Origin {', '.join(bound)}"))
     return found
@@ -80,13 +82,13 @@ def _unbound(picture: Picture, results: str, origin: Origin) -> list[Status]:
     ]
 
 
-def _unbound_remark(origin: Origin, missing: Sequence[Status], *, is_ours: bool) -> Remark:
-    which = "its answers" if len(missing) == len(Status) else f"its {', '.join(missing)}"
-    about = f"Origin {origin}"
+def _meaning(
+    missing: Sequence[Status], topology: Topology, *, is_ours: bool, origin: Origin
+) -> str:
+    end = f"no queue is bound for them, they go to {topology.unclaimed_queue}"
     if origin == UNKNOWN and not is_ours:
-        cause = "no queue is bound for it: answers to unreadable requests end in the unclaimed"
-        return warn(cause, about=about, fix=_SUBSCRIBE)
-    return warn(f"no queue is bound for {which}: they end unclaimed", about=about, fix=_BIND)
+        return f"answers to unreadable requests: {end}"
+    return f"its {'answers' if len(missing) == len(Status) else ', '.join(missing)}: {end}"
 
 
 def _queues(picture: Picture, exchange: str, key: str) -> list[str]:

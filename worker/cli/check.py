@@ -12,6 +12,7 @@ import typer
 from worker.checks import (
     CHECKS,
     NEEDS,
+    NOT_VISIBLE,
     Blame,
     Check,
     Deployment,
@@ -24,6 +25,7 @@ from worker.checks import (
     gravest,
 )
 from worker.cli.broker import quieten_client
+from worker.cli.completions import check_ids
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.output import Format, Output
@@ -40,6 +42,9 @@ _SIGNS = {Verdict.OK: "ok", Verdict.WARN: "WARN", Verdict.FAIL: "FAIL", Verdict.
 _SIGN_WIDTH = 4
 _ID_WIDTH = max(len(check.id) for check in CHECKS)
 _WIDEST = 120
+_SHARED_REASONS = (NEEDS, NOT_VISIBLE)
+_EXPLAINED = ("check", "group", "title", "fix", "at_start", "exit_code")
+_MARGIN = " " * (_ID_WIDTH + 4)
 
 
 @unique
@@ -57,6 +62,17 @@ _ONLY = Annotated[
         help="Ids or their beginnings, e.g. CFG,AMQP001; may be repeated.",
         show_default=False,
         metavar="ID,...",
+        autocompletion=check_ids,
+    ),
+]
+_EXPLAIN = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--explain",
+        help="Say what these checks look at and what helps, and look at nothing; ALL: every one.",
+        show_default=False,
+        metavar="ID,...",
+        autocompletion=check_ids,
     ),
 ]
 _STRICT = Annotated[bool, typer.Option("--strict", help="Warnings fail too (exit 3).")]
@@ -73,6 +89,7 @@ def register(app: typer.Typer) -> None:
 def _check(
     typer_context: typer.Context,
     only: _ONLY = None,
+    explain: _EXPLAIN = None,
     strict: _STRICT = False,
     profile: _PROFILE = Profile.FULL,
     config: ConfigOption = None,
@@ -85,7 +102,10 @@ def _check(
     be reached, 1 for any other failure.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    chosen = _chosen(only or [], profile)
+    if explain:
+        _explain(context.output, explain)
+        return ExitCode.OK
+    chosen = _chosen(_words(only), "--only", profile)
     deployment = _deployment(context, at_start=profile is Profile.START)
     quieten_client()
     rows = asyncio.run(_examined(context.output, deployment, chosen))
@@ -102,6 +122,11 @@ def ending(rows: list[Row], *, strict: bool) -> ExitCode:
     return ExitCode.PARTIAL if strict and warned else ExitCode.OK
 
 
+def ending_of(check: Check) -> ExitCode:
+    """Exit code of an examination where this check alone fails, as it mostly does."""
+    return _ENDINGS[check.blame]
+
+
 def drawn(row: Row, width: int) -> str:
     """One row for people: verdict, id and text in columns, the fix below its cause."""
     text = f"{row.about}: {row.cause}" if row.about else row.cause
@@ -113,15 +138,52 @@ def drawn(row: Row, width: int) -> str:
     return head + "\n".join(lines).removeprefix(margin)
 
 
-def _chosen(only: list[str], profile: Profile) -> list[Check]:
-    words = [word.strip() for each in only for word in each.split(",") if word.strip()]
+def _explain(output: Output, wanted: list[str]) -> None:
+    """Print what checks promise, what helps where they fail, and whether a start needs them."""
+    words = [word for word in _words(wanted) if word.upper() != "ALL"]
+    width = _page_width()
+    heading: object = ""
+    rows = [described(check) for check in _chosen(words, "--explain", Profile.FULL)]
+    if output.format is not Format.HUMAN:
+        output.table(_EXPLAINED, rows)
+        return
+    for row in rows:
+        if row["group"] != heading:
+            gap = "\n" if heading else ""
+            heading = row["group"]
+            output.record({}, f"{gap}{heading}")
+        start = " A start needs it." if row["at_start"] else ""
+        lines = [
+            *_wrapped(f"{row['title']}.{start}", _MARGIN, width),
+            *_wrapped(f"fix: {row['fix']}", _MARGIN, width),
+        ]
+        output.record({}, f"  {row['check']:<{_ID_WIDTH}}  " + "\n".join(lines)[len(_MARGIN) :])
+
+
+def described(check: Check) -> dict[str, str | int]:
+    """What is known of one check without looking."""
+    return {
+        "check": check.id,
+        "group": check.group,
+        "title": check.title,
+        "fix": check.fix,
+        "at_start": check.at_start,
+        "exit_code": ending_of(check).value,
+    }
+
+
+def _words(options: list[str] | None) -> list[str]:
+    return [word.strip() for each in options or [] for word in each.split(",") if word.strip()]
+
+
+def _chosen(words: list[str], option: str, profile: Profile) -> list[Check]:
     try:
         chosen = choose(CHECKS, only=words, at_start=profile is Profile.START)
     except UnknownCheckError as error:
         raise CommandError(
             "check_unknown",
             f"There is no check {error.wanted}.",
-            field="--only",
+            field=option,
             exit_code=ExitCode.USAGE,
             fix=f"Known are {', '.join(check.id for check in CHECKS)}.",
         ) from error
@@ -131,7 +193,7 @@ def _chosen(only: list[str], profile: Profile) -> list[Check]:
         raise CommandError(
             "check_not_at_start",
             f"The start profile has no check {', '.join(words)}.",
-            field="--only",
+            field=option,
             exit_code=ExitCode.USAGE,
             fix=f"Leave --profile out, or name one of {at_start}.",
         )
@@ -161,6 +223,7 @@ async def _examined(output: Output, deployment: Deployment, chosen: list[Check])
             page.add(row)
     if page is not None:
         page.end()
+        page.repeat_failures()
     else:
         output.table(_COLUMNS, [_fields(row) for row in rows])
     return rows
@@ -171,32 +234,75 @@ class Page:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._width = min(shutil.get_terminal_size().columns, _WIDEST)
+        self._width = _page_width()
         self._waiting: Row | None = None
         self._heading: Group | None = None
+        self._unseen: dict[tuple[str, str], Row] = {}
+        self._failures: list[str] = []
+        self._lines = 0
 
     def add(self, row: Row) -> None:
-        """Take the next row; it is shown as soon as the one after it is known to differ."""
-        if row.verdict is Verdict.SKIP and row.cause.startswith(NEEDS):
-            # By their ids, in one line: what is skipped because of a failure is not the news.
-            row = replace(row, check="", about=row.check)
+        """Take the next row; it is shown as soon as the one after it is known to differ.
+
+        What is skipped for one and the same reason is not the news: it is told by ids, in one
+        line at the end of its heading.
+        """
+        if row.group is not self._heading:
+            self._end_heading(row.group)
+        if row.verdict is Verdict.SKIP and row.cause.startswith(_SHARED_REASONS):
+            reason = (row.cause, row.fix)
+            seen = self._unseen.get(reason)
+            if seen is None:
+                self._unseen[reason] = replace(row, check="", about=row.check)
+            elif row.check not in seen.about:
+                self._unseen[reason] = replace(seen, about=f"{seen.about}, {row.check}")
+            return
         if self._waiting is not None and _is_like(self._waiting, row):
             about = f"{self._waiting.about}, {row.about}"
             self._waiting = replace(self._waiting, about=about)
             return
-        self.end()
+        self._show_waiting()
         self._waiting = row
 
     def end(self) -> None:
         """Show what waits."""
-        row, self._waiting = self._waiting, None
-        if row is None:
-            return
-        if row.group is not self._heading:
+        self._end_heading(None)
+
+    def repeat_failures(self) -> None:
+        """Show what failed once more where it may have left the screen."""
+        if self._failures and self._lines >= shutil.get_terminal_size().lines:
+            self._print("\nWhat failed")
+            for text in self._failures:
+                self._print(text)
+
+    def _end_heading(self, following: Group | None) -> None:
+        self._show_waiting()
+        for row in self._unseen.values():
+            self._show(row)
+        self._unseen = {}
+        if following is not None:
             gap = "" if self._heading is None else "\n"
-            self._output.record({}, f"{gap}{row.group}")
-            self._heading = row.group
-        self._output.record({}, drawn(row, self._width))
+            self._print(f"{gap}{following}")
+        self._heading = following
+
+    def _show_waiting(self) -> None:
+        row, self._waiting = self._waiting, None
+        if row is not None:
+            self._show(row)
+
+    def _show(self, row: Row) -> None:
+        text = drawn(row, self._width)
+        if row.verdict is Verdict.FAIL:
+            self._failures.append(text)
+        self._print(text)
+
+    def _print(self, text: str) -> None:
+        self._lines += text.count("\n") + 1
+        self._output.record({}, text)
+
+
+def _page_width() -> int:
+    return min(shutil.get_terminal_size().columns, _WIDEST)
 
 
 def _is_like(row: Row, other: Row) -> bool:

@@ -4,13 +4,18 @@ from typing import Annotated
 
 import typer
 
+from worker.cli.completions import setting_names
 from worker.cli.context import ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.settings import SettingsFault, explain, reference
 
 _NAME = Annotated[
     str | None,
-    typer.Argument(help="A setting or a table, e.g. broker.host or broker.", show_default=False),
+    typer.Argument(
+        help="A setting or a table, e.g. broker.host or broker.",
+        show_default=False,
+        autocompletion=setting_names,
+    ),
 ]
 
 

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import typer
 
+from worker.cli.completions import origins
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.codes import Category, Code, codes_of
 from worker.contract.times import read_time
@@ -40,7 +41,16 @@ CodeOption = Annotated[
 CategoryOption = Annotated[
     list[Category] | None, _option("--category", text="The category of its code; likewise.")
 ]
-OriginOption = Annotated[str | None, _option("--origin", text="Who asked: id_origin.")]
+OriginOption = Annotated[
+    str | None,
+    typer.Option(
+        "--origin",
+        help="Who asked: id_origin.",
+        rich_help_panel=_PANEL,
+        show_default=False,
+        autocompletion=origins,
+    ),
+]
 CompanyOption = Annotated[str | None, _option("--company", text="id_societe.")]
 TargetOption = Annotated[PaymentTarget | None, _option("--target", text="payment_target.")]
 PaymentOption = Annotated[

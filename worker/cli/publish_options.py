@@ -1,10 +1,12 @@
 """The options of ``payment-worker publish``, in the three groups its help shows."""
 
+from collections.abc import Callable
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
+from worker.cli.completions import origins, payment_types, run_modes, targets
 from worker.submission.rows import Shape
 from worker.submission.sending import Limits
 
@@ -15,8 +17,12 @@ _MANY = "Requests in a file"
 _CANCELLING = "Cancelling"
 
 
-def _option(*names: str, text: str, panel: str) -> object:
-    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
+def _option(
+    *names: str, text: str, panel: str, completed: Callable[..., object] | None = None
+) -> object:
+    return typer.Option(
+        *names, help=text, rich_help_panel=panel, show_default=False, autocompletion=completed
+    )
 
 
 FileArgument = Annotated[
@@ -47,14 +53,28 @@ IntentOption = Annotated[
     UUID | None,
     _option("--intent", text="Repeat the --new-intent run with this id.", panel=_MANY),
 ]
-TargetOption = Annotated[str | None, _option("--target", text="payment_target.", panel=_ONE)]
-ModeOption = Annotated[str | None, _option("--mode", text="payment_run_mode.", panel=_ONE)]
-TypeOption = Annotated[str | None, _option("--type", text="payment_type.", panel=_ONE)]
+TargetOption = Annotated[
+    str | None, _option("--target", text="payment_target.", panel=_ONE, completed=targets)
+]
+ModeOption = Annotated[
+    str | None, _option("--mode", text="payment_run_mode.", panel=_ONE, completed=run_modes)
+]
+TypeOption = Annotated[
+    str | None, _option("--type", text="payment_type.", panel=_ONE, completed=payment_types)
+]
 PaymentTypeOption = Annotated[
     str | None,
-    _option("--payment-type", "--type-paiement", text="type_paiement; else as --type.", panel=_ONE),
+    _option(
+        "--payment-type",
+        "--type-paiement",
+        text="type_paiement; else as --type.",
+        panel=_ONE,
+        completed=payment_types,
+    ),
 ]
-OriginOption = Annotated[str | None, _option("--origin", text="id_origin: who asks.", panel=_ONE)]
+OriginOption = Annotated[
+    str | None, _option("--origin", text="id_origin: who asks.", panel=_ONE, completed=origins)
+]
 CompanyOption = Annotated[str | None, _option("--company", text="id_societe.", panel=_ONE)]
 ClientOption = Annotated[str | None, _option("--client", text="id_client.", panel=_ONE)]
 OrderOption = Annotated[str | None, _option("--order", text="id_commande; 0 is none.", panel=_ONE)]

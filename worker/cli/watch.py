@@ -12,6 +12,7 @@ from worker.adapters.connection import BrokerTroubleError, TroubleKind, connecte
 from worker.adapters.live_events import live_events
 from worker.cli.broker import run_with_broker
 from worker.cli.client import client_of
+from worker.cli.completions import origins
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.event_line import event_line
 from worker.cli.exit_codes import CommandError, ExitCode
@@ -31,6 +32,7 @@ _NAMES = Annotated[
         metavar="NAME...",
         help="Subscribers of the settings, or origins; none: all origins of the settings.",
         show_default=False,
+        autocompletion=origins,
     ),
 ]
 _COUNT = Annotated[

@@ -5,7 +5,7 @@ from worker.settings.broker_url import (
     broker_url_from_environment,
     split_broker_url,
 )
-from worker.settings.explanation import Explained, explain, reference
+from worker.settings.explanation import Explained, explain, known_names, reference
 from worker.settings.faults import SettingsError, SettingsFault
 from worker.settings.loading import Loaded, load, load_broker
 from worker.settings.root import Role, Settings
@@ -22,6 +22,7 @@ __all__ = [
     "broker_url_from_environment",
     "environment_without_settings",
     "explain",
+    "known_names",
     "load",
     "load_broker",
     "reference",

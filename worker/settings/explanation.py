@@ -33,6 +33,15 @@ def explain(loaded: Loaded, name: str | None = None) -> list[Explained]:
     return rows
 
 
+def known_names() -> dict[str, str]:
+    """Name and meaning of every setting that has a name of its own, as ``explain`` takes it."""
+    return {
+        dotted(entry.path): entry.meaning
+        for entry in CATALOGUE.entries
+        if not {ANY_NAME, ANY_PLACE} & {*entry.path}
+    }
+
+
 def reference() -> str:
     """Markdown table of every setting there is, for the README."""
     lines = ["| Setting | Environment variable | Default | Meaning |", "|---|---|---|---|"]

@@ -1,0 +1,75 @@
+"""What the shell completes of a command's values, beyond what its options list by themselves.
+
+Runs while somebody types: it reads the settings at most, asks nobody over a network, and stays
+silent where they cannot be read.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import typer
+
+from worker.adapters.clock import SystemClock
+from worker.checks import CHECKS
+from worker.model import PaymentTarget, PaymentType, RunMode
+from worker.settings import Loaded, SettingsError, explain, known_names, load
+
+Completion = tuple[str, str]
+"""A value and the few words that zsh and fish show beside it."""
+
+
+def check_ids(incomplete: str) -> Iterator[Completion]:
+    """Ids of checks and their beginnings; the last one of a list."""
+    done, comma, _ = incomplete.rpartition(",")
+    groups = dict.fromkeys(check.id.rstrip("0123456789") for check in CHECKS)
+    for group in groups:
+        yield f"{done}{comma}{group}", "every check of this kind"
+    for check in CHECKS:
+        yield f"{done}{comma}{check.id}", check.title
+
+
+def setting_names(typer_context: typer.Context) -> Iterator[Completion]:
+    """Every setting and table by name; with sound settings those of accounts and companies too."""
+    loaded = _loaded(typer_context)
+    rows = [] if loaded is None else explain(loaded)
+    meanings = known_names() | {row.name: row.meaning for row in rows}
+    tables = dict.fromkeys(_above(meanings), "every setting of this table")
+    yield from sorted((tables | meanings).items())
+
+
+def _above(names: Iterable[str]) -> Iterator[str]:
+    """The tables that hold these settings, and those that hold them."""
+    for name in names:
+        parts = name.split(".")
+        yield from (".".join(parts[:depth]) for depth in range(1, len(parts)))
+
+
+def origins(typer_context: typer.Context) -> Iterator[Completion]:
+    """Origins that the settings know, by the subscribers that get their answers."""
+    loaded = _loaded(typer_context)
+    if loaded is not None:
+        for name, names in sorted(loaded.settings.results.subscribers.items()):
+            yield from ((origin, f"answered to {name}") for origin in names)
+
+
+def targets() -> Iterable[str]:
+    """Payment targets."""
+    return list(PaymentTarget)
+
+
+def payment_types() -> Iterable[str]:
+    """Payment types."""
+    return list(PaymentType)
+
+
+def run_modes() -> Iterable[str]:
+    """Run modes of a payment."""
+    return list(RunMode)
+
+
+def _loaded(typer_context: typer.Context) -> Loaded | None:
+    named = typer_context.params.get("config")
+    config = named or typer_context.find_root().params.get("config_file")
+    try:
+        return load(today=SystemClock().now().date(), config=config)
+    except SettingsError:
+        return None
