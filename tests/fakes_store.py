@@ -585,6 +585,7 @@ def _letter_entry(
             is_expired=too_late or record.first_seen < first_seen_before,
             names_order=record.facts.id_commande not in {None, NO_ORDER},
             is_superseded=_is_superseded(tables, record.operation_id, record.fingerprint),
+            is_edited=record.decided_at is not None and record.updated_at > record.decided_at,
         ),
     )
 
@@ -628,6 +629,8 @@ def _is_superseded(
         return False
     owner = tables.records.get(tables.owners.get(fingerprint, operation_id))
     if owner is None or owner.operation_id == operation_id:
+        return False
+    if owner.fingerprint != fingerprint:
         return False
     return owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}
 

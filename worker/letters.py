@@ -71,7 +71,7 @@ class LetterCase:
     ``code`` is ``None`` of an unanswered one, and ``state`` where the ledger has no row of it.
     ``may_be_applied``: an attempt ended unknown and nobody has cleared it since; ``is_expired``:
     no new attempt may start any more; ``is_superseded``: another payment of the same content is
-    open, in doubt or paid.
+    open, in doubt or paid; ``is_edited``: its e-mail was changed since the decision.
     """
 
     code: Code | None
@@ -83,6 +83,7 @@ class LetterCase:
     is_expired: bool
     names_order: bool
     is_superseded: bool
+    is_edited: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,8 @@ async def test_a_payment_for_an_unknown_customer_is_edited_replayed_and_paid_onc
     await site.erp.has_depth("dlq", depth)
     again = await edited(site, payment_id)
     assert (again.code, again.data["result"]) == (0, "unchanged")
+    listed = await site.installation.run("dead-letters", "list", "--payment", payment_id, "--json")
+    assert [row["replay"] for row in listed.rows] == ["safe"]
     replayed = await site.installation.run(
         *("dead-letters", "replay", payment_id, "--reason", "e-mail mended", "--json")
     )

@@ -1043,6 +1043,34 @@ async def test_a_letter_whose_content_another_payment_owns_is_superseded(
     assert [each.case for each in await all_letters(store, limit=9)] == [owned.case]
 
 
+async def test_a_letter_whose_email_was_edited_is_told_and_owns_its_old_content_no_more(
+    store: ObservableStore,
+) -> None:
+    """An edit alone writes the row of a failed payment again, and with another fingerprint."""
+    await put_letter(store, 1)
+    await put_letter(store, 2, after=1)
+    await write(store, owner=(fingerprint(1), number(1)))
+    twin = replace(decided_record(2, version=3, state=State.FAILED), event_id=event_number(2))
+    await write(store, replace(twin, fingerprint=fingerprint(1)))
+    assert [each.case.is_edited for each in await all_letters(store, limit=9)] == [False, False]
+    edited = replace(
+        decided_record(1, version=3, state=State.FAILED),
+        event_id=event_number(1),
+        fingerprint=fingerprint(9),
+        updated_at=START + 9 * SECOND,
+    )
+    await write(store, edited)
+    listed = await all_letters(store, limit=9)
+    assert [each.case.is_edited for each in listed] == [True, False]
+    await write(store, replace(edited, version=4, state=State.IN_DOUBT))
+    assert [each.case.is_superseded for each in await all_letters(store, limit=9)] == [False, False]
+    tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=LetterFilter())
+    assert {(each.case.is_edited, each.case.is_superseded) for each in tallies} == {
+        (True, False),
+        (False, False),
+    }
+
+
 async def test_letters_past_their_time_are_counted_apart(store: ObservableStore) -> None:
     """By their age, or by the limit their producer gave them; the limit itself is not past it."""
     await put_letter(store, 1)

@@ -55,6 +55,8 @@ def test_every_code_has_its_advice() -> None:
         (replace(OUTAGE, code=Code.REQUEST_EXPIRED), Verdict.HOPELESS),
         (replace(OUTAGE, code=Code.INVALID_AMOUNT), Verdict.NEEDS_EDIT),
         (replace(OUTAGE, code=Code.CUSTOMER_UNKNOWN), Verdict.NEEDS_EDIT),
+        (replace(OUTAGE, code=Code.CUSTOMER_UNKNOWN, is_edited=True), Verdict.SAFE),
+        (replace(OUTAGE, code=Code.INVALID_AMOUNT, is_edited=True), Verdict.NEEDS_EDIT),
         (replace(OUTAGE, code=Code.INVALID_MESSAGE, kind=Kind.REFUSAL), Verdict.NEEDS_EDIT),
         (replace(OUTAGE, code=Code.IDEMPOTENCY_MISMATCH, kind=Kind.REFUSAL), Verdict.HOPELESS),
         (replace(OUTAGE, code=Code.REFERENCE_ALREADY_USED), Verdict.UNKNOWN),

@@ -36,7 +36,7 @@ def answer_of_duplicate(
         return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.SUPERSEDED))
     if wish.request.id_commande == NO_ORDER or not rules.duplicate_window:
         return None
-    owner = _owner(view, wish, wish.envelope.operation_id)
+    owner = other_owner(view, wish.request.fingerprint, wish.envelope.operation_id)
     if owner is None:
         return None
     match owner.state:
@@ -84,18 +84,18 @@ def is_superseded(view: View, wish: Claim, record: Record) -> bool:
     replayed = record.sequence > 1 or wish.envelope.replay_count > 0
     if not replayed or wish.request.id_commande == NO_ORDER:
         return False
-    owner = _owner(view, wish, record.operation_id)
+    owner = other_owner(view, wish.request.fingerprint, record.operation_id)
     if owner is None:
         return False
     return owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}
 
 
-def _owner(view: View, wish: Claim, own_id: UUID) -> Record | None:
-    """Another payment of the same content; one whose e-mail was edited since is of another."""
-    owner = view.owner(wish.request.fingerprint)
-    if owner is None or owner.operation_id == own_id:
+def other_owner(view: View, fingerprint: Fingerprint, own_id: UUID) -> Record | None:
+    """Another payment of this content; one whose e-mail was edited since is of another content."""
+    owner = view.owner(fingerprint)
+    if owner is None or owner.operation_id == own_id or owner.fingerprint != fingerprint:
         return None
-    return owner if owner.fingerprint == wish.request.fingerprint else None
+    return owner
 
 
 def refuse_mismatch(view: View, wish: Claim, first: Record, now: datetime) -> Change[Claimed]:

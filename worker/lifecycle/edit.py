@@ -2,7 +2,8 @@
 
 The e-mail is part of what a payment asks for, so its fingerprint changes in the same write; else
 the replayed copy would be refused as another content under the same key (contract section 2,
-"Replay and edit"; operations 1.6).
+"Replay and edit"; operations 1.6). Nothing else writes the row of a failed payment, so one that was
+written after its decision is known for an edited one.
 """
 
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from worker.codes import Code
+from worker.lifecycle.duplicates import other_owner
 from worker.model import PaymentRequest
 from worker.ports import View
 from worker.records import AuditEntry, Change, Kind, Needs, Record, State
@@ -119,11 +121,9 @@ def _other_content(record: Record | None, wish: EditWish) -> str | None:
 
 
 def _superseded(view: View, wish: EditWish) -> str | None:
-    owner = view.owner(wish.after.fingerprint)
-    if owner is None or owner.operation_id == wish.operation_id:
+    owner = other_owner(view, wish.after.fingerprint, wish.operation_id)
+    if owner is None:
         return None
-    if owner.fingerprint != wish.after.fingerprint:
-        return None  # it was edited itself since
     if owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}:
         return "with this e-mail it asks for what another payment is about, open, in doubt or paid"
     return None

@@ -139,6 +139,10 @@ def _advised(advice: Advice, case: LetterCase) -> Prospect:
             )
         case Advice.LOOK_UP:
             return Prospect(Verdict.UNKNOWN, "Only the provider can say what it has: ask it first.")
+        case Advice.NEEDS_EDIT if case.is_edited and case.code is Code.CUSTOMER_UNKNOWN:
+            return Prospect(
+                Verdict.SAFE, "Nothing was applied, and its e-mail was changed since: replay it."
+            )
         case Advice.NEEDS_EDIT:
             return Prospect(
                 Verdict.NEEDS_EDIT, "The request itself is wrong: the same again fails again."

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from worker.codes import Code
 from worker.lifecycle.decide import moved
-from worker.lifecycle.duplicates import ownership
+from worker.lifecycle.duplicates import other_owner, ownership
 from worker.lifecycle.limits import is_expired, may_be_applied
 from worker.lifecycle.table import Move
 from worker.model import OperationClass
@@ -138,8 +138,8 @@ def _hopeless(view: View, record: Record, rules: Rules, now: datetime) -> str | 
         return "its time is over: a replay would be decided request_expired"
     if ownership(record) is None or record.fingerprint is None:
         return None
-    owner = view.owner(record.fingerprint)
-    if owner is None or owner.operation_id == record.operation_id:
+    owner = other_owner(view, record.fingerprint, record.operation_id)
+    if owner is None:
         return None
     if owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}:
         return f"superseded: another payment of the same content is {owner.state}"

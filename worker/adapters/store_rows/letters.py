@@ -141,20 +141,21 @@ def _read_case(row: Row) -> LetterCase:
     """What decides whether a replay can help.
 
     Columns: code, kind, state, operation class, link published, may be applied, is expired, names
-    an order, is superseded.
+    an order, is superseded, is edited.
     """
     code, kind, state, operation_class, *flags = row
-    link_published, may_be_applied, is_expired, names_order, is_superseded = map(bool, flags)
+    published, may_be_applied, is_expired, names_order, is_superseded, is_edited = map(bool, flags)
     return LetterCase(
         code=None if code is None else Code(code),
         kind=Kind(kind),
         state=None if state is None else State(state),
         operation_class=None if operation_class is None else OperationClass(operation_class),
-        link_published=link_published,
+        link_published=published,
         may_be_applied=may_be_applied,
         is_expired=is_expired,
         names_order=names_order,
         is_superseded=is_superseded,
+        is_edited=is_edited,
     )
 
 

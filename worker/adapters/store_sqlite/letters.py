@@ -33,6 +33,8 @@ _OWNED = (
     " LEFT JOIN fingerprints ON fingerprints.fingerprint = {about}.fingerprint"
     " LEFT JOIN operations AS owners ON owners.operation_id = fingerprints.operation_id"
     " AND owners.operation_id <> {about}.operation_id"
+    # Whose e-mail was edited since, owns another content.
+    " AND owners.fingerprint = {about}.fingerprint"
 )
 _IS_OWNED = "coalesce(owners.state IN ('calling', 'retry_wait', 'in_doubt', 'succeeded'), 0)"
 _TIMELY = (
@@ -67,7 +69,8 @@ _UNANSWERED = {
 _DECIDED_CASE = (
     "SELECT answers.letter_code, operations.kind, operations.state, operations.operation_class,"
     " operations.link_published, operations.unknown_attempts > operations.cleared_attempts,"
-    f" {_TIMELY}, {_IS_OWNED}"
+    f" {_TIMELY}, {_IS_OWNED},"
+    " coalesce(operations.updated_at > operations.decided_at, 0)"
 )
 _DECIDED_ONES = (
     f"{_JOINED}{_OWNED}"  # noqa: S608
@@ -86,12 +89,12 @@ _PAGE = (
 _TALLIES = (
     f"{_DECIDED_CASE}, count(*), sum(answers.letter_confirmed),"
     f" min(answers.letter_failed_at), max(answers.letter_failed_at){_DECIDED_ONES}"
-    " AND answers.letter_failed_at >= :since GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    " AND answers.letter_failed_at >= :since GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
 ).format_map(_DECIDED)
 # Nothing was decided about these, so nothing can have been applied because of them.
 _UNANSWERED_CASE = (
     "SELECT NULL, unanswered_letters.kind, operations.state, operations.operation_class, 0, 0,"
-    f" {_TIMELY}, {_IS_OWNED}"
+    f" {_TIMELY}, {_IS_OWNED}, 0"
 )
 _UNANSWERED_ONES = (
     " FROM unanswered_letters"
@@ -108,7 +111,7 @@ _UNANSWERED_PAGE = (
 _UNANSWERED_TALLIES = (
     f"{_UNANSWERED_CASE}, count(*), count(*), min(unanswered_letters.failed_at),"
     f" max(unanswered_letters.failed_at){_UNANSWERED_ONES}"
-    " AND unanswered_letters.failed_at >= :since GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9"
+    " AND unanswered_letters.failed_at >= :since GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10"
 ).format_map(_UNANSWERED)
 
 _COLUMNS = ", ".join(UNANSWERED_COLUMNS)
