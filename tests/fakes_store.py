@@ -297,6 +297,7 @@ class MemoryStore:
     async def standing(self) -> Standing:
         await self._read()
         doubtful = [each for each in self.tables.records.values() if each.state is State.IN_DOUBT]
+        waiting = [each for each in self.tables.records.values() if each.state.is_open]
         unsent = [
             each.event.occurred_at
             for each in self.tables.answers.values()
@@ -307,6 +308,7 @@ class MemoryStore:
             oldest_doubt=min(
                 (each.decided_at or each.updated_at for each in doubtful), default=None
             ),
+            oldest_open=min((each.first_seen for each in waiting), default=None),
             oldest_unpublished=min(unsent, default=None),
         )
 

@@ -267,10 +267,14 @@ class History:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What is undecided or unsent as a whole, for metrics: payments in doubt by account name."""
+    """What is undecided or unsent as a whole, for metrics: payments in doubt by account name.
+
+    ``oldest_open`` is the first receipt of what has waited longest for its decision.
+    """
 
     doubts: Mapping[str, int]
     oldest_doubt: datetime | None
+    oldest_open: datetime | None
     oldest_unpublished: datetime | None
 
 

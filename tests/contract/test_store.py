@@ -1256,13 +1256,16 @@ async def test_the_standing_counts_doubts_by_account_and_dates_the_oldest(
     store: ObservableStore,
 ) -> None:
     """Decided and open operations do not count, a confirmed event is not owed."""
-    assert await store.standing() == Standing(doubts={}, oldest_doubt=None, oldest_unpublished=None)
+    assert await store.standing() == Standing(
+        doubts={}, oldest_doubt=None, oldest_open=None, oldest_unpublished=None
+    )
     await write(store, sample_record(9))
     for n, state in enumerate((State.IN_DOUBT, State.IN_DOUBT, State.SUCCEEDED), 1):
         await put_letter(store, n, state=state)
     assert await store.standing() == Standing(
         doubts={"safedebit": 2},
         oldest_doubt=START + SECOND,
+        oldest_open=START,
         oldest_unpublished=START + SECOND,
     )
     for n in (1, 2, 3):
@@ -1271,6 +1274,26 @@ async def test_the_standing_counts_doubts_by_account_and_dates_the_oldest(
     standing = await store.standing()
     assert standing.oldest_unpublished is None
     assert standing.doubts == {"safedebit": 2}
+
+
+async def test_the_oldest_open_operation_is_dated_by_its_first_receipt(
+    store: ObservableStore,
+) -> None:
+    """Called or waiting on the ladder; one that is decided or in doubt has its answer."""
+    for n, state, age in (
+        (1, State.CALLING, 3),
+        (2, State.RETRY_WAIT, 5),
+        (3, State.RETRY_WAIT, 4),
+        (4, State.IN_DOUBT, 9),
+        (5, State.SUCCEEDED, 8),
+    ):
+        seen = START - age * SECOND
+        due = START if state is State.RETRY_WAIT else None
+        record = replace(sample_record(n, state=state), first_seen=seen, next_attempt_at=due)
+        await write(store, record)
+    assert (await store.standing()).oldest_open == START - 5 * SECOND
+    await write(store, replace(decided_record(2, version=2), first_seen=START - 5 * SECOND))
+    assert (await store.standing()).oldest_open == START - 4 * SECOND
 
 
 async def test_overdue_waits_are_those_due_before_oldest_first(store: ObservableStore) -> None:

@@ -191,7 +191,9 @@ def test_a_payment_in_doubt_for_more_than_a_day_warns(
     doubts: dict[str, int], hours: int | None, verdict: Verdict
 ) -> None:
     oldest = None if hours is None else START - timedelta(hours=hours)
-    standing = Standing(doubts=doubts, oldest_doubt=oldest, oldest_unpublished=None)
+    standing = Standing(
+        doubts=doubts, oldest_doubt=oldest, oldest_open=None, oldest_unpublished=None
+    )
     remark = doubt_remark(standing, START)
     assert remark.verdict is verdict
     assert ("3, the oldest since" in remark.cause) is (hours is not None)

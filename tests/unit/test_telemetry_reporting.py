@@ -447,6 +447,7 @@ def standing(doubts: dict[str, int], age: float) -> Standing:
     return Standing(
         doubts=doubts,
         oldest_doubt=START - timedelta(seconds=age),
+        oldest_open=START - timedelta(seconds=age / 3),
         oldest_unpublished=START - timedelta(seconds=age / 2),
     )
 
@@ -457,6 +458,7 @@ def test_doubts_ticks_and_lost_lines_are_what_they_are_now(desk: Desk) -> None:
     assert desk.value("in_doubt", provider="combo") == 1
     assert desk.value("in_doubt", provider="safedebit") is None
     assert desk.value("in_doubt_oldest_age_seconds") == 30
+    assert desk.value("oldest_job_age_seconds") == 10
     assert desk.value("unpublished_answer_oldest_age_seconds") == 15
     assert desk.value("overdue_waits") == 3
     desk.clock.advance(5)

@@ -156,6 +156,11 @@ class Metrics:
             "Requests that FORCE_LIVE led to a live endpoint outside production.",
             registry=registry,
         )
+        self.oldest_open_age = Gauge(
+            "payment_worker_oldest_job_age_seconds",
+            "Age of the oldest request without a decision, from its first receipt.",
+            registry=registry,
+        )
         self.in_doubt = Gauge(
             "payment_worker_in_doubt", "Payments in doubt.", ("provider",), registry=registry
         )

@@ -217,11 +217,12 @@ class Telemetry:
         self._metrics.last_tick.set(self._clock.now().timestamp())
 
     def stands(self, standing: Standing, *, overdue: int) -> None:
-        """What is in doubt, unsent or overdue as the ledger holds it; the ages are 0 for none."""
+        """What is open, in doubt, unsent or overdue in the ledger; the ages are 0 for none."""
         self._metrics.overdue_waits.set(overdue)
         self._metrics.in_doubt.clear()
         for account, count in standing.doubts.items():
             self._metrics.in_doubt.labels(account).set(count)
+        self._metrics.oldest_open_age.set(self._age_of(standing.oldest_open))
         self._metrics.in_doubt_age.set(self._age_of(standing.oldest_doubt))
         self._metrics.unpublished_age.set(self._age_of(standing.oldest_unpublished))
 

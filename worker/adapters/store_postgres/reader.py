@@ -34,6 +34,11 @@ _DOUBTS = (
     "SELECT account, count(*), min(decided_at) FROM operations"
     " WHERE state = 'in_doubt' GROUP BY account"
 )
+# Each half by the partial index of its state; an IN of both would have none.
+_OPEN = (
+    "SELECT min(first_seen) FROM (SELECT first_seen FROM operations WHERE state = 'calling'"
+    " UNION ALL SELECT first_seen FROM operations WHERE state = 'retry_wait') AS open"
+)
 _UNPUBLISHED = "SELECT min(occurred_at) FROM answers WHERE event_confirmed = 0"
 # Put together from our own column names only; values are always bound.
 _EXPIRED = (
@@ -101,10 +106,12 @@ class Reader:
     async def standing(self) -> Standing:
         async def look(connection: Connection) -> Standing:
             rows = await connection.fetch(_DOUBTS)
+            opened = await connection.fetchval(_OPEN)
             unpublished = await connection.fetchval(_UNPUBLISHED)
             return Standing(
                 doubts={account or "none": count for account, count, _ in rows},
                 oldest_doubt=time_or_none(min((oldest for *_, oldest in rows), default=None)),
+                oldest_open=time_or_none(opened),
                 oldest_unpublished=time_or_none(unpublished),
             )
 

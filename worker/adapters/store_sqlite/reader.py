@@ -31,6 +31,12 @@ _DOUBTS = (
     "SELECT account, count(*), min(decided_at) FROM operations"
     " WHERE state = 'in_doubt' GROUP BY account"
 )
+# The indexes of what is open, named: without statistics the planner would read every row there is.
+_OPEN = (
+    "SELECT min(first_seen) FROM (SELECT first_seen FROM operations INDEXED BY operations_leases"
+    " WHERE state = 'calling' UNION ALL SELECT first_seen FROM operations"
+    " INDEXED BY operations_waits WHERE state = 'retry_wait')"
+)
 _UNPUBLISHED = "SELECT min(occurred_at) FROM answers WHERE event_confirmed = 0"
 # Put together from our own column names only; values are always bound.
 _EXPIRED = (
@@ -104,10 +110,12 @@ class Reader:
     async def standing(self) -> Standing:
         def read() -> Standing:
             rows = self._connection.execute(_DOUBTS).fetchall()
+            (opened,) = self._connection.execute(_OPEN).fetchone()
             (unpublished,) = self._connection.execute(_UNPUBLISHED).fetchone()
             return Standing(
                 doubts={account or "none": count for account, count, _ in rows},
                 oldest_doubt=time_or_none(min((oldest for *_, oldest in rows), default=None)),
+                oldest_open=time_or_none(opened),
                 oldest_unpublished=time_or_none(unpublished),
             )
 
