@@ -1,4 +1,4 @@
-# Shared by deploy/demo and deploy/test: what a bare Debian or Ubuntu needs before they can run.
+# Shared by deploy/demo, deploy/test and deploy/bench: what a bare Debian or Ubuntu needs before they can run.
 # Sourced by POSIX sh, in the root of the checkout; the caller sets "program", its name in messages,
 # and "work", its own temporary directory. Nothing here depends on HOME.
 
@@ -110,54 +110,65 @@ checksum_of() { # FILE...
     cat pyproject.toml "$@" | sha256sum | cut -d ' ' -f 1
 }
 
+# "place" is the environment's directory.
 is_installed() { # GROUP FILE...
     group=$1
     shift
-    [ -f ".venv/installed-$group" ] && [ "$(cat ".venv/installed-$group")" = "$(checksum_of "$@")" ]
+    [ -f "$place/installed-$group" ] && [ "$(cat "$place/installed-$group")" = "$(checksum_of "$@")" ]
 }
 
 # Creates .venv in the checkout, with this package installed from it, or leaves it as it is when
-# nothing it was made from has changed. "test" holds everything that "run" holds.
-ensure_environment() { # run | test
+# nothing it was made from has changed. "test" holds everything that "run" holds. "bench" has an
+# environment of its own, so that what it compares with is never installed where the tests run.
+ensure_environment() { # run | test | bench
     unset PYTHONHOME PYTHONPATH VIRTUAL_ENV
     run='deploy/requirements/run.txt deploy/requirements/build.txt'
     test=deploy/requirements/test.txt
+    bench="$run deploy/requirements/bench.txt"
+    case $1 in
+    bench) place=.venv/bench ;;
+    *) place=.venv ;;
+    esac
     # Two scripts at once in one checkout: the second waits for the first, then has nothing to do.
     exec 9<deploy/lib/environment.sh
     flock 9
     install_environment "$1" 9<&-
     exec 9<&-
-    python=$PWD/.venv/bin/python
-    PATH=$PWD/.venv/bin:$PATH
+    python=$PWD/$place/bin/python
+    PATH=$PWD/$place/bin:$PATH
     export PATH
 }
 
-install_environment() { # run | test
-    if is_unusable .venv; then
+install_environment() { # run | test | bench
+    if is_unusable "$place"; then
         ensure_python
-        say "creating .venv with $("$python" --version)"
-        create_environment .venv
+        say "creating $place with $("$python" --version)"
+        mkdir -p "$place"
+        create_environment "$place"
     fi
     # shellcheck disable=SC2086 # lists of files without spaces
     case $1 in
     run) is_installed test $test || is_installed run $run ;;
     test) is_installed test $test ;;
+    bench) is_installed bench $bench ;;
     esac && return 0
-    rm -f .venv/installed-*
-    say 'installing the pinned requirements into .venv'
+    rm -f "$place"/installed-*
+    say "installing the pinned requirements into $place"
     # shellcheck disable=SC2086
     case $1 in
-    run) install_requirements .venv $run ;;
-    test) install_requirements .venv $test ;;
+    run) install_requirements "$place" $run ;;
+    test) install_requirements "$place" $test ;;
+    bench) install_requirements "$place" $bench ;;
     esac
-    install_into .venv --no-deps --no-build-isolation --editable . ||
-        fail 'this package could not be installed into .venv; the end of the output stands above'
-    printf '%s\n' "$PWD" >.venv/checkout
+    install_into "$place" --no-deps --no-build-isolation --editable . ||
+        fail "this package could not be installed into $place; the end of the output stands above"
+    printf '%s\n' "$PWD" >"$place/checkout"
     # shellcheck disable=SC2086
     case $1 in
     run) checksum_of $run ;;
     test) checksum_of $test ;;
-    esac >".venv/installed-$1"
+    bench) checksum_of $bench ;;
+    esac >"$place/installed-$1"
 }
 
 ensure_rabbitmq() {

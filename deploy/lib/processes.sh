@@ -1,4 +1,4 @@
-# Shared by deploy/demo and deploy/test: run a command so that a signal reaches it and nothing it
+# Shared by deploy/demo, deploy/test and deploy/bench: run a command so that a signal reaches it and nothing it
 # started outlives it. Sourced by POSIX sh; the caller sets "program" and "work" (environment.sh).
 
 child=

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SCRIPTS = (
     ".ci/run",
+    "deploy/bench",
     "deploy/compose-secrets",
     "deploy/demo",
     "deploy/test",
@@ -92,7 +93,7 @@ def test_every_command_is_executable_and_stops_at_a_fault(script: str) -> None:
     assert (ROOT / script).stat().st_mode & 0o111 == 0o111
 
 
-@pytest.mark.parametrize("group", ["run", "build", "test"])
+@pytest.mark.parametrize("group", ["run", "build", "test", "bench"])
 def test_requirements_are_pins_with_hashes_and_nothing_else(group: str) -> None:
     assert wanted(group) <= set(pins(group))
 
@@ -100,6 +101,13 @@ def test_requirements_are_pins_with_hashes_and_nothing_else(group: str) -> None:
 def test_tests_run_on_the_versions_that_are_shipped() -> None:
     shipped = pins("run") | pins("build")
     assert shipped.items() <= pins("test").items()
+
+
+def test_what_the_bench_compares_with_runs_on_the_versions_that_are_shipped() -> None:
+    shipped, compared = pins("run"), pins("bench")
+    assert shipped.items() >= {(name, compared[name]) for name in shipped.keys() & compared.keys()}
+    group = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
+    assert {name.partition("[")[0] for name in group["bench"]} == wanted("bench")
 
 
 def test_the_image_installs_by_hash_and_runs_as_a_numbered_user() -> None:

@@ -305,7 +305,7 @@ def test_nothing_is_installed_again_until_a_pin_changes(machine: Machine) -> Non
     (machine.work / ".venv").mkdir()
     (machine.work / "pyproject.toml").touch()
     (machine.work / "run.txt").write_text("one==1\n", "utf-8")
-    ask = "is_installed run run.txt && echo installed || echo missing"
+    ask = "place=.venv; is_installed run run.txt && echo installed || echo missing"
     assert machine.source(ask).stdout == "missing\n"
     machine.source("checksum_of run.txt >.venv/installed-run")
     assert machine.source(ask).stdout == "installed\n"

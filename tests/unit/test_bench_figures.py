@@ -1,0 +1,321 @@
+"""What the bench makes of what it reads: medians, ratios, windows, verdicts, counts."""
+
+import json
+import os
+from collections import Counter
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.bench.peers.forwarder import Confirmed
+from tests.bench.throughput.__main__ import main, parser, plan_of
+from tests.bench.throughput.cases import QUICK, WHOLE, Case, PacedCase, Plan, Subject
+from tests.bench.throughput.figures import (
+    NotMeasuredError,
+    Point,
+    Spread,
+    first_seen,
+    percentile,
+    rate_between,
+    ratio_by_round,
+    spread,
+    steady_window,
+)
+from tests.bench.throughput.latency import PacedRow
+from tests.bench.throughput.processes import (
+    Reading,
+    Stat,
+    cores,
+    family,
+    parse_busy,
+    parse_peak,
+    parse_stat,
+    read_costs,
+    read_peaks,
+)
+from tests.bench.throughput.report import Report
+from tests.bench.throughput.requests import Batch
+from tests.bench.throughput.site import Results
+from tests.bench.throughput.table import show
+from tests.bench.throughput.targets import TARGETS, Measured, judge
+from tests.bench.throughput.trial import Row, faults_of
+from tests.fakes_clock import START
+from worker.contract.reading import read
+from worker.model import Delivery, Initiation, Source
+
+A, C = Case(Subject.SQLITE, 200, 0), Case(Subject.BARE, 200, 0)
+
+
+def row(case: str, rate: float, number: int = 1, *, other: float = 0.0) -> Row:
+    return Row(
+        case=case,
+        round=number,
+        messages=10,
+        rate=rate,
+        first_seconds=1.0,
+        cores={"subject": 0.9, "broker": 0.4, "other": other},
+        peaks={"subject": [80.0]},
+    )
+
+
+def paced_row(case: str, p50: float, p99: float) -> PacedRow:
+    return PacedRow(case=case, round=1, messages=10, rate=100.0, p50=p50, p90=p99, p99=p99)
+
+
+def whole_report(rows: list[Row], paced: list[PacedRow] | None = None) -> Report:
+    return Report(WHOLE, {"processors": 2}, [100_000.0], rows, paced or [])
+
+
+# --- figures -----------------------------------------------------------------------------------
+
+
+def test_the_middle_stands_between_the_least_and_the_most() -> None:
+    assert spread([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
+    assert spread([1.0, 2.0]).middle == 1.5
+    assert spread([1.0, 2.0, 3.0]).width == 1.0
+    with pytest.raises(NotMeasuredError):
+        spread([])
+
+
+def test_a_machine_that_slows_down_between_rounds_changes_no_ratio() -> None:
+    assert ratio_by_round({1: 200.0, 2: 100.0}, {1: 100.0, 2: 50.0}) == Spread(2.0, 2.0, 2.0)
+    with pytest.raises(NotMeasuredError):
+        ratio_by_round({1: 200.0}, {2: 100.0})
+
+
+@pytest.mark.parametrize(
+    ("part", "value"), [(0.0, 1), (0.5, 50), (0.9, 90), (0.99, 99), (1.0, 100)]
+)
+def test_a_percentile_is_one_of_the_values(part: float, value: float) -> None:
+    assert percentile([float(n) for n in range(100, 0, -1)], part) == value
+
+
+def test_the_rate_counts_neither_start_nor_warming() -> None:
+    points = [Point(0.0, 0), Point(1.0, 5), Point(1.5, 20), Point(2.5, 60), Point(3.5, 100)]
+    first, last = steady_window(points, 100)
+    assert (first, last) == (points[2], points[4])
+    assert rate_between(first, last) == 40.0
+    assert first_seen(points) == 0.5
+
+
+@pytest.mark.parametrize(
+    "points", [[Point(0.0, 0), Point(1.0, 99)], [Point(0.0, 0), Point(1.0, 100)], []]
+)
+def test_results_that_were_not_seen_to_come_in_give_no_rate(points: list[Point]) -> None:
+    with pytest.raises(NotMeasuredError):
+        steady_window(points, 100)
+
+
+# --- /proc -------------------------------------------------------------------------------------
+
+
+def test_a_process_is_read_whatever_its_name_is() -> None:
+    line = "42 (a (b) c) S 7 42 42 0 -1 0 9 9 9 9 150 50 30 20 20 0 1 0 99 0 0"
+    assert parse_stat(line, ticks=100) == Stat(42, 7, 2.0, 0.5)
+
+
+def test_a_machine_is_busy_with_everything_but_idling() -> None:
+    assert parse_busy("cpu  100 10 50 9999 9999 5 5 30 77 77\ncpu0 1 1 1", ticks=100) == 2.0
+
+
+def test_peak_memory_is_read_in_mebibytes() -> None:
+    assert parse_peak("Name:\tx\nVmHWM:\t   2048 kB\nVmRSS:\t 1024 kB\n") == 2.0
+    assert parse_peak("Name:\tkernel thread\n") == 0.0
+
+
+def test_a_family_is_a_root_with_all_its_descendants() -> None:
+    stats = [Stat(n, parent, 1.0, 0.0) for n, parent in ((1, 0), (2, 1), (3, 2), (4, 1), (9, 8))]
+    assert {each.process for each in family(stats, [2, 4])} == {2, 3, 4}
+    assert family(stats, [77]) == []
+
+
+def test_what_nobody_of_us_spent_is_other() -> None:
+    before = Reading(10.0, 100.0, {"subject": 1.0, "bench": 0.0})
+    after = Reading(12.0, 103.0, {"subject": 2.0, "bench": 0.5})
+    assert cores(before, after) == {"subject": 0.5, "bench": 0.25, "other": 0.75}
+    early = Reading(12.0, 100.0, {"subject": 2.0, "bench": 0.5})
+    assert cores(before, early)["other"] == 0.0, "the kernel counts in ticks"
+
+
+def test_our_own_process_is_found_in_proc() -> None:
+    found = read_peaks({"subject": [os.getpid()]})
+    assert found["subject"][os.getpid()] > 1.0
+    assert read_costs({"subject": [os.getpid()]}).spent["subject"] > 0.0
+
+
+# --- what is asked for -------------------------------------------------------------------------
+
+
+def test_every_request_of_a_batch_is_valid_and_unlike_the_others() -> None:
+    batch = Batch("one", 300)
+    readings = [
+        read(
+            Delivery(
+                body=batch.body(n),
+                source=Source.REQUESTS,
+                routing_key="payment.initiate.dcp",
+                received_at=START,
+                exchange="payments.requests",
+                message_id=batch.key(n),
+                correlation_id=batch.key(n),
+                headers={},
+                delivery_count=0,
+            )
+        )
+        for n in batch.numbers
+    ]
+    assert all(isinstance(each, Initiation) for each in readings)
+    contents = {each.request.fingerprint for each in readings if isinstance(each, Initiation)}
+    assert len(contents) == len(batch.keys) == 300
+
+
+def test_a_task_of_taskiq_holds_the_same_request() -> None:
+    plain, task = Batch("one", 1), Batch("one", 1, in_task=True)
+    assert json.loads(task.body(0))["args"] == [json.loads(plain.body(0))]
+    assert json.loads(task.body(0))["task_id"] == plain.key(0)
+
+
+def test_batches_that_begin_elsewhere_share_nothing() -> None:
+    early, late = Batch("one", 5), Batch("one", 5, first=5)
+    assert not early.keys & late.keys
+    assert {early.body(n) for n in early.numbers}.isdisjoint(late.body(n) for n in late.numbers)
+
+
+# --- counts ------------------------------------------------------------------------------------
+
+
+def test_a_run_whose_counts_are_right_has_no_fault() -> None:
+    results = Results(Counter({"k1": 1, "k2": 1}))
+    assert faults_of({"k1", "k2"}, results, calls=(2, 2), astray={}) == []
+    assert faults_of({"k1", "k2"}, results, calls=None, astray={}) == []
+
+
+@pytest.mark.parametrize(
+    ("results", "calls", "astray", "words"),
+    [
+        (Results(Counter({"k1": 1})), (2, 2), {}, "1 of 2 requests have no good answer"),
+        (Results(Counter({"k1": 2, "k2": 1})), (2, 2), {}, "answered more than once"),
+        (Results(Counter({"k1": 1, "k2": 1, "k3": 1})), (2, 2), {}, "nobody's request"),
+        (Results(Counter({"k1": 1, "k2": 1}), Counter({"k2": 1})), (2, 2), {}, "1 other answers"),
+        (Results(Counter({"k1": 1, "k2": 1})), (3, 2), {}, "led to 3 calls with 2 references"),
+        (Results(Counter({"k1": 1, "k2": 1})), (2, 2), {"work": 1}, "1 messages left in work"),
+    ],
+)
+def test_a_wrong_count_is_a_fault(
+    results: Results, calls: tuple[int, int], astray: dict[str, int], words: str
+) -> None:
+    (fault,) = faults_of({"k1", "k2"}, results, calls=calls, astray=astray)
+    assert words in fault
+
+
+def test_nothing_is_acknowledged_before_everything_up_to_it_is_confirmed() -> None:
+    confirmed = Confirmed()
+    seen = []
+    for number, multiple in ((2, False), (3, False), (1, False), (6, False), (5, True), (7, False)):
+        confirmed.note(number, multiple=multiple)
+        seen.append(confirmed.up_to)
+    assert seen == [0, 0, 3, 3, 6, 7]
+
+
+# --- verdicts ----------------------------------------------------------------------------------
+
+
+def test_a_target_is_held_against_the_rounds_of_one_run() -> None:
+    rows = [row(A.name, 260.0), row(C.name, 100.0), row(A.name, 130.0, 2), row(C.name, 50.0, 2)]
+    verdicts = {each.name: each for each in whole_report(rows).verdicts}
+    told = verdicts["a / c, 0 ms"]
+    assert told.met
+    assert told.measured == Spread(2.6, 2.6, 2.6)
+    assert told.distance == pytest.approx(-1.0)
+    assert verdicts["b / a, 0 ms"].met is None
+    assert len(verdicts) == len(TARGETS)
+
+
+def test_the_best_peer_of_each_round_counts() -> None:
+    rows = [
+        each
+        for number, (peer, other) in enumerate(((50.0, 100.0), (100.0, 50.0)), 1)
+        for each in (
+            row(A.name, 150.0, number),
+            row(Case(Subject.FASTSTREAM, 200, 0).name, peer, number),
+            row(Case(Subject.TASKIQ, 200, 0).name, other, number),
+        )
+    ]
+    (verdict,) = [each for each in whole_report(rows).verdicts if "best of d" in each.name]
+    assert verdict.measured == Spread(1.5, 1.5, 1.5)
+    assert verdict.met is False
+    assert verdict.distance == pytest.approx(0.25)
+
+
+def test_a_round_that_is_missing_on_one_side_makes_no_ratio() -> None:
+    rows = [row(A.name, 260.0), row(A.name, 100.0, 2), row(C.name, 100.0, 2), row(C.name, 1.0, 3)]
+    measured = {each.name: each for each in whole_report(rows).verdicts}["a / c, 0 ms"].measured
+    assert measured == Spread(1.0, 1.0, 1.0)
+
+
+def test_less_is_better_for_latency_and_memory() -> None:
+    name = PacedCase(Subject.SQLITE, 200, 0.5).name
+    verdicts = {
+        each.name: each
+        for each in judge(
+            Measured({A.name: [row(A.name, 1.0)]}, {name: [paced_row(name, 5.0, 60.0)]})
+        )
+    }
+    assert verdicts["a: p50 at half load, ms"].met
+    assert verdicts["a: p99 at half load, ms"].met is False
+    assert verdicts["a: p99 at half load, ms"].distance == pytest.approx(0.5)
+    assert verdicts["a and b: resident memory of a worker, MiB"].met
+
+
+def test_a_measurement_with_a_wrong_count_is_never_compared(tmp_path: Path) -> None:
+    bad = row(A.name, 260.0)
+    bad.faults.append("1 requests were answered more than once")
+    report = whole_report([bad, row(C.name, 100.0)])
+    assert report.measured.rates(A) == {}
+    assert report.faults == [f"{A.name}, round 1: 1 requests were answered more than once"]
+    report.write(tmp_path / "run.json")
+    written = json.loads((tmp_path / "run.json").read_text("utf-8"))
+    assert [each["rate"] for each in written["rows"]] == [260.0, 100.0], "but it is kept"
+    assert written["faults"] == report.faults
+    assert len(written["targets"]) == len(TARGETS)
+
+
+# --- what a person sees ------------------------------------------------------------------------
+
+
+def test_the_tables_show_rates_latencies_targets_and_faults() -> None:
+    name = PacedCase(Subject.SQLITE, 200, 0.5).name
+    report = whole_report(
+        [row(A.name, 1234.0, other=0.5), row(C.name, 1000.0)], [paced_row(name, 5.0, 60.0)]
+    )
+    report.rows[1].faults.append("1 messages left in t1.work")
+    out = StringIO()
+    show(report, Console(file=out, width=180))
+    told = out.getvalue()
+    assert "1,234 (1,234, 1,234)" in told
+    assert "60.0 (60.0, 60.0)" in told
+    assert "a: p99 at half load, ms" in told
+    assert "NOT MET" in told
+    assert "50%" in told
+    assert f"FAULT {C.name}, round 1: 1 messages left in t1.work" in told
+
+
+def test_the_command_line_chooses_cases_by_the_beginning_of_their_name() -> None:
+    def chosen(*words: str) -> Plan:
+        return plan_of(parser().parse_args(words))
+
+    assert chosen() == WHOLE
+    assert chosen("--quick") == QUICK
+    assert chosen("--only", "worker-sqlite/200/0ms", "--messages", "7", "--rounds", "1").names == [
+        A.name
+    ]
+    assert {each.subject for each in chosen("--only", "bare").cases} == {Subject.BARE}
+    assert len(set(WHOLE.names)) == len(WHOLE.names)
+    assert set(QUICK.names) <= set(WHOLE.names)
+
+
+def test_a_name_that_no_case_has_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--only", "celery"]) == 64
+    assert "worker-sqlite/200/0ms" in capsys.readouterr().err
