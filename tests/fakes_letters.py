@@ -1,9 +1,13 @@
 """The dead-letter queue on paper: one letter in hand at a time, as an operator's tool has it."""
 
+import json
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
 
-from worker.model import Delivery
+from tests.fakes_clock import START
+from worker.model import Delivery, Source
 from worker.ports import LetterInHand
 
 
@@ -49,3 +53,23 @@ class PaperQueue:
         """Return what is in hand, as the broker does when its holder is gone."""
         self.letters.extendleft(self.held)
         self.held.clear()
+
+
+DIED: Final = START - timedelta(hours=3)
+
+
+def given_up(delivery: Delivery, *, cause: str = "delivery_limit") -> Delivery:
+    """A request as the broker itself dead-letters it, three hours before the start."""
+    death = {
+        "queue": "payments.work",
+        "reason": cause,
+        "time": DIED.isoformat(),
+        "routing-keys": [delivery.routing_key],
+    }
+    return replace(
+        delivery,
+        source=Source.ELSEWHERE,
+        exchange="payments.dlx",
+        routing_key="dead",
+        headers={**delivery.headers, "x-death": json.dumps([death])},
+    )

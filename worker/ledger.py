@@ -17,6 +17,14 @@ from worker.letters import (
     UnansweredLetter,
     Verdict,
 )
+from worker.lifecycle.aside import (
+    AsideWish,
+    BroughtBack,
+    LeftAlone,
+    SetAside,
+    bring_back,
+    set_aside,
+)
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
 from worker.lifecycle.claim import claim
 from worker.lifecycle.edit import Edited, EditWish, NotEdited, edit_email
@@ -252,6 +260,26 @@ class Ledger:
         return await self._store.letter_tallies(
             now=now, first_seen_before=now - self._rules.max_age, wanted=wanted
         )
+
+    async def set_aside(self, wish: AsideWish) -> SetAside | LeftAlone:
+        """Mark a dead letter as seen to; see ``lifecycle.aside``."""
+        restoration = await self._store.restoration()
+
+        def apply(view: View) -> Change[SetAside | LeftAlone]:
+            return set_aside(view, wish, self._rules, self._clock.now(), restoration)
+
+        return await self._store.transact(wish.needs, apply)
+
+    async def bring_back(
+        self, operation_id: UUID, *, actor: str, reason: str
+    ) -> BroughtBack | LeftAlone:
+        """Let a letter that was set aside wait for a person again; see ``lifecycle.aside``."""
+
+        def apply(view: View) -> Change[BroughtBack | LeftAlone]:
+            now = self._clock.now()
+            return bring_back(view, operation_id, actor=actor, reason=reason, now=now)
+
+        return await self._store.transact(Needs((operation_id,)), apply)
 
     async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
         """The letter of an operation that the broker gave up, where the index has one."""

@@ -1,7 +1,7 @@
 """What is asked of the dead-letter index as a whole: which letters are meant, and in what sums."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum, unique
 from string import ascii_uppercase
@@ -52,6 +52,10 @@ class LetterFilter:
     def has_unanswered(self) -> bool:
         """Whether an unanswered letter can meet it: resolved, it is decided."""
         return not self.resolved and (self.codes is None or None in self.codes)
+
+    def of_the_resolved(self) -> "LetterFilter":
+        """The same filter over what an operator has set aside."""
+        return replace(self, resolved=True)
 
 
 EVERY_LETTER = LetterFilter()

@@ -134,6 +134,7 @@ def _answered(answer: Answer) -> Iterator[Moment]:
             code=letter.code.value,
             detail=letter.detail,
             published=answer.letter_confirmed,
+            set_aside=answer.letter_resolved or None,
         )
 
 

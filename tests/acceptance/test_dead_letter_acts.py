@@ -1,5 +1,6 @@
 """Dead letters that the broker made, and letters that an operator sets aside, as commands."""
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -98,3 +99,51 @@ async def test_a_filter_before_a_commands_name_is_refused_and_a_wrong_code_is_na
     wrong = await site.installation.run("dead-letters", "list", "--code", "unansered")
     assert wrong.code == 64
     assert "Did you mean unanswered?" in wrong.complaint
+
+
+async def test_letters_are_set_aside_with_a_reason_answered_and_brought_back(
+    site: Site,
+) -> None:
+    """Last: a worker sends the answer that setting the broker's own letter aside decides."""
+    sent = await given_up(site.erp, id_societe="9")
+    await asked_of(site, "sync")
+    listed = (await asked_of(site, "list")).rows
+    ids = [str(row["payment_id"]) for row in listed]
+    assert len(ids) > 1
+    why = ("--reason", "paid by hand")
+    bare = await site.installation.run("dead-letters", "resolve", *why)
+    assert (bare.code, "ids, or a filter" in bare.complaint) == (64, True)
+    unsaid = await site.installation.run("dead-letters", "resolve", ids[0])
+    assert (unsaid.code, "--reason" in unsaid.complaint) == (64, True)
+    asks = await site.installation.run("dead-letters", "resolve", *ids, *why)
+    assert (asks.code, "--yes" in asks.complaint) == (64, True)
+    (own,) = [row for row in listed if row["company"] == "9"]
+    one = await asked_of(site, "resolve", str(own["payment_id"]), *why)
+    assert one.data == {"payment_id": own["payment_id"], "result": "resolved", "reason": None}
+    rest = await asked_of(site, "resolve", "--since", "1h", "--yes", *why)
+    told = [json.loads(line) for line in rest.output.splitlines()]
+    assert {row["payment_id"] for row in told} == set(ids) - {own["payment_id"]}
+    # The letter that the other test took from the queue is gone; its payment is seen to now.
+    assert [row["result"] for row in told].count("without_letter") == 1
+    await site.erp.has_depth("dlq", 0)
+    await site.erp.has_depth("parking", len(ids) - 1)
+    assert (await asked_of(site, "list")).rows == []
+    aside = (await asked_of(site, "list", "--resolved")).rows
+    assert {str(row["payment_id"]) for row in aside} == set(ids)
+    shown = (await asked_of(site, "show", str(own["payment_id"]))).data
+    (act,) = [each for each in shown["timeline"] if each["what"] == "acted_on"]
+    assert (act["action"], act["detail"]) == ("resolve", "it was unanswered: paid by hand")
+    back = await site.installation.run(
+        "dead-letters", "restore", str(own["payment_id"]), "--reason", "not paid", "-o", "human"
+    )
+    assert (back.code, f"{own['payment_id']}  restored" in back.output) == (0, True)
+    await site.erp.has_depth("parking", len(ids) - 2)
+    letter = await site.erp.take("dlq")
+    assert letter.message_id == sent.message_id
+    assert letter.headers["error-code"] == "delivery_limit_reached"
+    (row,) = (await asked_of(site, "list")).rows
+    assert (row["payment_id"], row["code"], row["replay"]) == (
+        own["payment_id"],
+        "delivery_limit_reached",
+        "safe",
+    )

@@ -10,7 +10,7 @@ import pytest
 
 from tests.core import CONFIRMED, REFUSED, UNAUTHORISED, World, initiation
 from tests.fakes_clock import START
-from tests.fakes_letters import PaperQueue
+from tests.fakes_letters import DIED, PaperQueue, given_up
 from worker.contract import headers
 from worker.contract.copies import replay_copy
 from worker.contract.deaths import Death, last_death
@@ -25,25 +25,7 @@ from worker.records import Kind, QueueLock, State
 from worker.unanswered import SyncReport, synchronise
 from worker.walks import QueueLockedError, WalkedLetter
 
-DIED = START - timedelta(hours=3)
 KEYS = [operation_id_of(identity_of("dcp", f"key-{number}")) for number in range(4)]
-
-
-def given_up(delivery: Delivery, *, cause: str = "delivery_limit") -> Delivery:
-    """A delivery as the broker itself dead-letters it."""
-    death = {
-        "queue": "payments.work",
-        "reason": cause,
-        "time": DIED.isoformat(),
-        "routing-keys": [delivery.routing_key],
-    }
-    return replace(
-        delivery,
-        source=Source.ELSEWHERE,
-        exchange="payments.dlx",
-        routing_key="dead",
-        headers={**delivery.headers, "x-death": json.dumps([death])},
-    )
 
 
 def asked(number: int) -> Delivery:

@@ -23,6 +23,7 @@ from worker.cli.letter_filter import (
 )
 from worker.cli.letter_groups import show_groups
 from worker.cli.letters_listed import list_letters
+from worker.cli.letters_parked import resolve_letters, restore_letters
 from worker.cli.letters_planned import plan_letters
 from worker.cli.letters_synchronised import sync_letters
 from worker.cli.opened_desk import opened_desk
@@ -61,6 +62,14 @@ def register(app: typer.Typer) -> None:
         epilog="Example: payment-worker dead-letters edit 5b1f0c1e-... --email jo@example.org"
         " --reason 'customer called, ticket 4711'",
     )(edit_letter)
+    group.command(
+        "resolve",
+        epilog="Example: payment-worker dead-letters resolve 5b1f0c1e-... --reason 'paid by hand'",
+    )(resolve_letters)
+    group.command(
+        "restore",
+        epilog="Example: payment-worker dead-letters restore 5b1f0c1e-... --reason 'not paid yet'",
+    )(restore_letters)
     group.command(
         "replay",
         epilog="Example: payment-worker dead-letters replay 5b1f0c1e-... --reason 'outage over'",

@@ -63,6 +63,9 @@ def list_letters(
     since: SinceOption = None,
     until: UntilOption = None,
     text: TextOption = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="What was set aside instead.")
+    ] = False,
     limit: Annotated[int, typer.Option(help="At most so many, oldest first.", min=1)] = 100,
     after: Annotated[
         str | None,
@@ -92,6 +95,8 @@ def list_letters(
         until=until,
         text=text,
     )
+    if resolved:
+        wanted = wanted.of_the_resolved()
     place = None if after is None else _place(after)
     letters = run_with_ledger(_listed(context, wanted, place, limit + 1))
     page = letters[:limit]
@@ -103,7 +108,7 @@ def list_letters(
     if len(letters) > limit:
         context.output.say(f"There are more: --after {_place_text(page[-1])}")
     if not page:
-        context.output.say("No dead letters.")
+        context.output.say("Nothing was set aside." if resolved else "No dead letters.")
         return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
     return ExitCode.OK
 

@@ -1,4 +1,4 @@
-"""An operator's place at the broker for the length of a command: two queues and a publisher."""
+"""An operator's place at the broker for the length of a command: its queues and a publisher."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +17,7 @@ class Desk:
     """The queues an operator may walk, and the publisher that puts letters where they belong."""
 
     dead_letters: LetterQueue
+    parking: LetterQueue
     unclaimed: LetterQueue
     publisher: Publisher
 
@@ -32,8 +33,12 @@ async def opened_desk(context: CommandContext) -> AsyncIterator[Desk]:
             address, topology, clock=clock, on_trouble=lambda _trouble, _delay: None
         ) as publisher,
     ):
-        dead, unclaimed = [
+        dead, parking, unclaimed = [
             await AmqpLetterQueue.open(connection, name, topology=topology, clock=clock)
-            for name in (topology.dead_letter_queue, topology.unclaimed_queue)
+            for name in (
+                topology.dead_letter_queue,
+                topology.parking_queue,
+                topology.unclaimed_queue,
+            )
         ]
-        yield Desk(dead_letters=dead, unclaimed=unclaimed, publisher=publisher)
+        yield Desk(dead_letters=dead, parking=parking, unclaimed=unclaimed, publisher=publisher)

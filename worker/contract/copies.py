@@ -25,6 +25,7 @@ from worker.records import Letter
 DEAD_KEY: Final = "dead"
 UNCLAIMED_KEY: Final = "unclaimed"
 REPLAY_KEY: Final = "work"
+PARKING_KEY: Final = "parking"
 
 _LONGEST_HEADER = 1024
 _LONGEST_DETAIL = 256
@@ -133,6 +134,11 @@ def rotated_copy(letter: Delivery, *, envelope: Envelope | None = None) -> Outgo
             replay_count=known.replay_count,
         )
     return _copy(letter, known, Exchange.DEAD_LETTER, DEAD_KEY, own)
+
+
+def parked(letter: OutgoingMessage) -> OutgoingMessage:
+    """Send a letter to the parking queue instead; all but its address is the same."""
+    return replace(letter, exchange=Exchange.REPLAY, routing_key=PARKING_KEY)
 
 
 def _given_up(letter: Delivery) -> dict[str, str | int]:

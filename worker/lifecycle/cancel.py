@@ -6,8 +6,8 @@ from typing import assert_never
 from uuid import UUID
 
 from worker.codes import Code
-from worker.identity import operation_id_of, refusal_identity, request_id_of
-from worker.lifecycle.births import decided_at_birth
+from worker.identity import operation_id_of, refusal_identity
+from worker.lifecycle.births import decided_at_birth, unwritten_request
 from worker.lifecycle.claim import closed_without_success, expired_entry, forced_use
 from worker.lifecycle.decide import Reason, decided, moved
 from worker.lifecycle.limits import (
@@ -29,7 +29,7 @@ from worker.lifecycle.lost import (
 from worker.lifecycle.settle import cancelled
 from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided, Held, Waiting, Won, held, stored_answer
-from worker.model import CancelRequest, Delivery, Envelope, Facts, Identity, Refusal, Route
+from worker.model import Cancellation, CancelRequest, Delivery, Envelope, Identity, Refusal, Route
 from worker.ports import View
 from worker.records import Change, Kind, Needs, Record, Restoration, State, Tombstone
 from worker.retry import CANCELLATION_WAITS
@@ -275,23 +275,5 @@ def _refused(
 
 
 def _fresh(wish: CancelWish, now: datetime) -> Record:
-    envelope, delivery = wish.envelope, wish.delivery
-    return Record(
-        operation_id=envelope.operation_id,
-        kind=Kind.CANCELLATION,
-        payment_id=wish.request.payment_id,
-        identity=envelope.identity,
-        fingerprint=None,
-        origin=wish.request.origin,
-        facts=Facts(id_origin=wish.request.origin),
-        state=State.RETRY_WAIT,
-        sequence=max(envelope.sequence, 1),
-        version=0,
-        first_seen=envelope.first_seen,
-        created_at=now,
-        updated_at=now,
-        not_after=envelope.not_after,
-        message_id=request_id_of(delivery),
-        correlation_id=delivery.correlation_id,
-        traceparent=delivery.header("traceparent"),
-    )
+    asked = Cancellation(envelope=wish.envelope, request=wish.request)
+    return unwritten_request(asked, wish.delivery, now)

@@ -5,8 +5,7 @@ from datetime import datetime
 from typing import assert_never
 
 from worker.codes import Code
-from worker.identity import request_id_of
-from worker.lifecycle.births import decided_at_birth
+from worker.lifecycle.births import decided_at_birth, unwritten_request
 from worker.lifecycle.claim import closed_without_success, expired_entry
 from worker.lifecycle.decide import Reason
 from worker.lifecycle.limits import DELIVERY_LIMIT
@@ -15,7 +14,7 @@ from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided, Held, held, stored_answer
 from worker.model import Delivery, Unreadable
 from worker.ports import View
-from worker.records import AttemptEntry, Change, Kind, Record, State
+from worker.records import AttemptEntry, Change, Record, State
 
 
 def refuse(
@@ -64,23 +63,4 @@ def _known(view: View, record: Record, reason: Reason, now: datetime) -> Change[
 
 
 def _fresh(message: Unreadable, delivery: Delivery, now: datetime) -> Record:
-    envelope = message.envelope
-    return Record(
-        operation_id=envelope.operation_id,
-        kind=Kind.REFUSAL,
-        payment_id=envelope.operation_id,
-        identity=envelope.identity,
-        fingerprint=None,
-        origin=message.origin,
-        facts=message.facts,
-        state=State.FAILED,
-        sequence=max(envelope.sequence, 1),
-        version=0,
-        first_seen=envelope.first_seen,
-        created_at=now,
-        updated_at=now,
-        not_after=envelope.not_after,
-        message_id=request_id_of(delivery),
-        correlation_id=delivery.correlation_id,
-        traceparent=delivery.header("traceparent"),
-    )
+    return replace(unwritten_request(message, delivery, now), state=State.FAILED)
