@@ -116,7 +116,13 @@ def assess(read: Callable[[], Sources], today: date) -> Loaded:
     sources = read()
     tree, faults = sources.merged()
     settings, errors = _validated(tree)
-    faults += [_fault(error, sources) for error in _heard(errors, sources)]
+    named = {fault.name for fault in faults}
+    faults += [
+        _fault(error, sources)
+        for error in _heard(errors, sources)
+        # What was left out because it is empty is missing too: the first is the news.
+        if error["type"] != "missing" or dotted(path_of(error)) not in named
+    ]
     unsound = {path_of(error) for error in errors}
     findings = [
         finding
