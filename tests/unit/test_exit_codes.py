@@ -151,7 +151,21 @@ def test_explain_into_a_pipe_is_tab_separated_and_masked(
     assert program.run(["config", "explain", "broker.user", *arguments, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["value"] == "payworker"
-    assert program.run([*arguments, "config", "explain", "nothing"]) == 64
+    assert program.run([*arguments, "config", "explain", "quux"]) == 64
+    assert "config reference" in capsys.readouterr().err
+    assert program.run([*arguments, "config", "explain", "broker.prefech"]) == 64
+    assert "The nearest known name is broker.prefetch." in capsys.readouterr().err
+
+
+def test_a_setting_of_a_table_that_is_not_there_is_explained_as_not_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    arguments = sound(tmp_path, monkeypatch)
+    assert program.run([*arguments, "config", "explain", "broker.management", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["broker.management.url"]["source"] == "not set"
+    assert "management API" in rows["broker.management.url"]["meaning"]
+    assert rows["broker.management.password"]["value"] == ""
 
 
 def test_the_reference_and_the_version_need_no_settings(capsys: Captured) -> None:

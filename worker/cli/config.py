@@ -7,7 +7,7 @@ import typer
 from worker.cli.completions import setting_names
 from worker.cli.context import ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
-from worker.settings import SettingsFault, explain, reference
+from worker.settings import SettingsFault, explain, nearest_name, reference
 
 _NAME = Annotated[
     str | None,
@@ -41,12 +41,15 @@ def _explain(
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
     rows = explain(context.loaded(), name)
     if not rows:
+        nearest = None if name is None else nearest_name(name)
         raise CommandError(
             "setting_unknown",
             "There is no setting of this name here.",
             field=name,
             exit_code=ExitCode.USAGE,
-            fix="See `payment-worker config reference` for all names.",
+            fix=f"The nearest known name is {nearest}."
+            if nearest
+            else "See `payment-worker config reference` for all names.",
         )
     context.output.table(
         ("name", "value", "source", "meaning"),

@@ -5,7 +5,7 @@ from worker.settings.broker_url import (
     broker_url_from_environment,
     split_broker_url,
 )
-from worker.settings.explanation import Explained, explain, known_names, reference
+from worker.settings.explanation import Explained, explain, known_names, nearest_name, reference
 from worker.settings.faults import SettingsError, SettingsFault
 from worker.settings.loading import Loaded, load, load_broker
 from worker.settings.root import Role, Settings
@@ -25,6 +25,7 @@ __all__ = [
     "known_names",
     "load",
     "load_broker",
+    "nearest_name",
     "reference",
     "split_broker_url",
 ]

@@ -23,14 +23,28 @@ class Explained:
 
 
 def explain(loaded: Loaded, name: str | None = None) -> list[Explained]:
-    """List every setting, or those at and below one name; a list of tables gives one row each."""
+    """List every setting, or those at and below one name; a list of tables gives one row each.
+
+    A known one of a table that is not there is named only when it is asked for.
+    """
     rows = []
     for path, value, entry in _values(loaded.settings, ()):
         full = dotted(path)
         if name is None or full == name or full.startswith(f"{name}."):
             shown = "***" if value is not None and _is_masked(entry) else written(value)
             rows.append(Explained(full, shown, loaded.sources.source_of(path), entry.meaning))
+    if name is not None and not rows:
+        return [
+            Explained(known, "", "not set", meaning)
+            for known, meaning in known_names().items()
+            if known == name or known.startswith(f"{name}.")
+        ]
     return rows
+
+
+def nearest_name(name: str) -> str | None:
+    """The known setting or table nearest to a name that is none."""
+    return CATALOGUE.nearest(tuple(name.split(".")))
 
 
 def known_names() -> dict[str, str]:
