@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from tests.bench.throughput.cases import Subject
 from tests.bench.throughput.figures import Spread
 from tests.bench.throughput.report import Report
 
 _WORKER, _OTHER = "#1f6f8b", "#b0b7bf"
-_STYLES = {"p50": "-", "p90": "--", "p99": ":"}
+_STYLES = {"p50": ("-", "o"), "p90": ("--", "s"), "p99": (":", "^")}
 
 
 def draw(report: Report, path: Path) -> None:
@@ -16,30 +17,35 @@ def draw(report: Report, path: Path) -> None:
 
     figure = Figure(figsize=(10, 9), layout="constrained")
     rates, latencies = figure.subplots(2, 1, height_ratios=(3, 2))
-    summaries = list(reversed(report.summaries()))
-    rates.barh(
-        [each.case.name for each in summaries],
-        [each.rate.middle for each in summaries],
-        xerr=[_below([s.rate for s in summaries]), _above([s.rate for s in summaries])],
-        color=[_WORKER if each.case.subject.is_worker else _OTHER for each in summaries],
+    summaries = report.summaries()
+    limits = [each for each in summaries if each.case.subject is Subject.FORWARDER]
+    bars = [each for each in reversed(summaries) if each not in limits]
+    drawn = rates.barh(
+        [each.case.name for each in bars],
+        [each.rate.middle for each in bars],
+        xerr=[_below([s.rate for s in bars]), _above([s.rate for s in bars])],
+        color=[_WORKER if each.case.subject.is_worker else _OTHER for each in bars],
         capsize=3,
     )
-    rates.set_xscale("log")
-    rates.set_xlabel("payments per second (logarithmic), median and spread of the rounds")
-    rates.grid(axis="x", which="both", alpha=0.3)
-    rates.set_title("Throughput: subject / prefetch / provider delay")
+    rates.bar_label(drawn, [f"{each.rate.middle:,.0f}" for each in bars], padding=6)
+    rates.margins(x=0.1)
+    rates.grid(axis="x", alpha=0.3)
+    rates.set_xlabel("payments per second, median and spread of the rounds")
+    # Beside the limit, several times as long, nobody could tell the others apart.
+    limit = "".join(f"; the broker's limit is {each.rate.middle:,.0f}" for each in limits)
+    rates.set_title(f"Throughput: subject / prefetch / provider delay{limit}")
     paced = report.paced_summaries()
     for subject in dict.fromkeys(each.case.subject for each in paced):
         mine = [each for each in paced if each.case.subject is subject]
-        for name, style in _STYLES.items():
+        for name, (line, marker) in _STYLES.items():
             spreads: list[Spread] = [getattr(each, name) for each in mine]
             latencies.errorbar(
                 [each.rate.middle for each in mine],
                 [each.middle for each in spreads],
                 yerr=[_below(spreads), _above(spreads)],
                 label=f"{subject} {name}",
-                linestyle=style,
-                marker="o",
+                linestyle=line,
+                marker=marker,
                 capsize=3,
                 color=_WORKER if subject.is_worker else _OTHER,
             )
