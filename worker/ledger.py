@@ -40,6 +40,7 @@ from worker.model import Delivery, Origin, Unreadable
 from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import (
     Answer,
+    AuditEntry,
     Books,
     Change,
     DecidedPage,
@@ -350,6 +351,14 @@ class Ledger:
         return await self._store.decided_operations(
             origin=origin, since=since, until=until, after=after, limit=limit
         )
+
+    async def note(self, entry: AuditEntry) -> None:
+        """Remember an act that changes no row: who did what."""
+
+        def apply(_view: View) -> Change[None]:
+            return Change(result=None, audit=(entry,))
+
+        await self._store.transact(Needs(()), apply)
 
     async def restoration(self) -> Restoration | None:
         """The ledger's latest return from a backup, as it stands now."""

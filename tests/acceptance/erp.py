@@ -222,11 +222,15 @@ class Erp:
 
 @asynccontextmanager
 async def connected_erp(
-    broker: Broker, prefix: str, *, taps: Mapping[str, tuple[str, ...]] = EVERY_TAP
+    broker: Broker,
+    prefix: str,
+    *,
+    taps: Mapping[str, tuple[str, ...]] = EVERY_TAP,
+    virtual_host: str = "payments",
 ) -> AsyncIterator[Erp]:
     """An ERP with its tap bound; the exchanges must be there."""
     connection = await aio_pika.connect(
-        host="127.0.0.1", port=broker.port, virtualhost="payments", login="guest"
+        host="127.0.0.1", port=broker.port, virtualhost=virtual_host, login="guest"
     )
     async with connection:
         erp = Erp(prefix, await connection.channel(on_return_raises=True))

@@ -6,11 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders import NOON
 from tests.servers import refused_port
 from tests.settings_sample import SAMPLE, SECRETS, write_secrets, write_settings
+from tests.unit.test_export_lines import sound as sound_letter
 from worker import __main__ as program
 from worker.cli.letter_filter import wanted_codes
 from worker.codes import Category, Code
+from worker.exports.files import writing_export
+from worker.exports.lines import ExportHeader
+from worker.model import Environment
 
 Captured = pytest.CaptureFixture[str]
 SOME_ID = "5b1f0c1e-0000-4000-8000-000000000001"
@@ -46,6 +51,12 @@ def sound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> 
         ("dead-letters", "list", "--code", "bad_luck"),
         ("dead-letters", "list", "--target", "BANK"),
         ("dead-letters", "list", "--after", "the-last-one"),
+        ("dead-letters", "export", "--all"),
+        ("dead-letters", "export", "--output", "letters.jsonl"),
+        ("dead-letters", "export", SOME_ID, "--all", "--output", "letters.jsonl"),
+        ("dead-letters", "export", SOME_ID, "--code", "declined", "--output", "letters.jsonl"),
+        ("dead-letters", "export", "--all", "--output", "-", "--json"),
+        ("dead-letters", "import"),
         ("results", "resend"),
         ("results", "resend", "--unclaimed", "--payment", SOME_ID),
         ("results", "resend", "--unclaimed", "--origin", "dcp", "--since", "2h"),
@@ -69,10 +80,63 @@ def test_what_makes_no_sense_is_refused_as_wrong_use(
 
 
 @pytest.mark.parametrize(
-    "words", [("payments", "report"), ("results", "resend", "--unclaimed")], ids=" ".join
+    "words",
+    [
+        ("payments", "report"),
+        ("results", "resend", "--unclaimed"),
+        ("dead-letters", "export", "--all", "--output", "letters.jsonl"),
+    ],
+    ids=" ".join,
 )
 def test_a_broker_that_is_away_is_69(sound: list[str], words: tuple[str, ...]) -> None:
     assert program.run([*sound, *words]) == 69
+
+
+def test_a_file_that_is_no_export_is_refused_before_the_broker_is_asked(
+    sound: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    """And one of another environment, whose payments mean nothing here."""
+    path = tmp_path / "letters.jsonl"
+    path.write_text("hello\n", encoding="utf-8")
+    command = [*sound, "dead-letters", "import", str(path), "--yes", "--json"]
+    assert program.run(command) == 1
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "export_unreadable"
+    path.unlink()
+    header = ExportHeader(environment=Environment.PRODUCTION, exported_at=NOON)
+    with writing_export(path, header) as writer:
+        writer.seal()
+    assert program.run(command) == 1
+    assert json.loads(capsys.readouterr().err)["error"]["code"] == "export_foreign"
+
+
+def test_a_rehearsed_import_tells_of_each_letter_without_the_broker(
+    sound: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    path = tmp_path / "letters.jsonl"
+    with writing_export(
+        path, ExportHeader(environment=Environment.STAGING, exported_at=NOON)
+    ) as writer:
+        writer.add(sound_letter())
+        writer.seal()
+    assert program.run([*sound, "dead-letters", "import", str(path), "--dry-run", "--json"]) == 0
+    letter, report = map(json.loads, capsys.readouterr().out.splitlines())
+    assert letter == {
+        "payment_id": str(sound_letter().operation_id),
+        "sequence": 2,
+        "fate": "unknown",
+    }
+    assert (report["unknown"], report["imported"], report["dry_run"]) == (1, 0, True)
+    assert program.run([*sound, "dead-letters", "import", str(path), "-n", "-o", "human"]) == 0
+    assert "this ledger does not know it" in capsys.readouterr().out
+
+
+def test_nothing_is_sent_again_where_nothing_was_decided(
+    sound: list[str], capsys: Captured
+) -> None:
+    command = [*sound, "results", "resend", "--origin", "Télévente", "--since", "2h", "--json"]
+    assert program.run(command) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["origin"], shown["found"], shown["marked"]) == ("televente", 0, 0)
 
 
 def test_an_empty_ledger_has_sound_books_and_says_what_it_did_not_look_at(

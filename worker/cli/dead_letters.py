@@ -22,6 +22,8 @@ from worker.cli.letter_filter import (
     wanted_letters,
 )
 from worker.cli.letter_groups import show_groups
+from worker.cli.letters_exported import export_letters
+from worker.cli.letters_imported import import_letters
 from worker.cli.letters_listed import list_letters
 from worker.cli.letters_parked import resolve_letters, restore_letters
 from worker.cli.letters_planned import plan_letters
@@ -70,6 +72,12 @@ def register(app: typer.Typer) -> None:
         "restore",
         epilog="Example: payment-worker dead-letters restore 5b1f0c1e-... --reason 'not paid yet'",
     )(restore_letters)
+    group.command(
+        "export", epilog="Example: payment-worker dead-letters export --all --output letters.jsonl"
+    )(export_letters)
+    group.command(
+        "import", epilog="Example: payment-worker dead-letters import letters.jsonl --dry-run"
+    )(import_letters)
     group.command(
         "replay",
         epilog="Example: payment-worker dead-letters replay 5b1f0c1e-... --reason 'outage over'",
