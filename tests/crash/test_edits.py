@@ -7,9 +7,9 @@ import pytest
 
 from tests.core import UNAUTHORISED
 from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
-from tests.crash.ledgers import MemoryLedger
+from tests.crash.ledgers import CrashLedger, MemoryLedger
 from tests.crash.replays import NEIGHBOUR, WANTED, Desk
-from tests.crash.runs import ADD_E, LINK_C, LINK_E, CrashWorld, Intent, drain, working
+from tests.crash.runs import ADD_E, LINK_C, LINK_E, Intent, drain, working
 from worker.edits import EditReport, EditResult, Edits, EmailEdit
 from worker.model import Delivery
 from worker.records import State
@@ -35,9 +35,11 @@ def neighbour(request: Delivery) -> Delivery:
     return replace(request, message_id="key-0", body=body)
 
 
-async def desk_of(intent: Intent) -> Desk:
+async def desk_of(intent: Intent, ledger: CrashLedger | None = None) -> Desk:
     """A desk with two letters, the wanted one second, both of payments that met a wrong key."""
-    world: CrashWorld = intent.world((UNAUTHORISED, UNAUTHORISED), MemoryLedger())
+    if ledger is not None:
+        await ledger.clear()
+    world = intent.world((UNAUTHORISED, UNAUTHORISED), ledger or MemoryLedger())
     for request in (neighbour(intent.request), intent.request):
         world.broker.ready.append(request)
         await drain(world)
@@ -69,11 +71,28 @@ def emails(desk: Desk) -> list[str]:
     return sorted(json.loads(letter.body)["email"] for letter in desk.queue.letters)
 
 
+async def ends_well(desk: Desk, where: object) -> None:
+    """Run again and replayed, the provider hears of the new e-mail once, and never of the old."""
+    assert NEIGHBOUR in desk.owners, where
+    assert WANTED in desk.owners, where  # a copy too many, never a letter too few
+    report = await edit(desk, Fuse())
+    assert report is not None, where
+    assert report.result in {EditResult.EDITED, EditResult.UNCHANGED}, where
+    assert desk.owners.count(WANTED) == 1, where
+    assert NEIGHBOUR in desk.owners, where  # twice, where its own rotation was cut off
+    assert set(emails(desk)) == {"key-0@example.org", NEW}, where
+    await desk.replay(WANTED, Fuse())
+    await drain(desk.world)
+    rows = await desk.world.ledger.rows()
+    assert rows.records[WANTED].state is State.SUCCEEDED, where
+    assert [email for _, email in desk.world.providers.applied.elements()] == [NEW], where
+    assert set(rows.records) == {NEIGHBOUR, WANTED}, where
+
+
 @pytest.mark.parametrize("intent", [LINK_C, LINK_E, ADD_E], ids=lambda intent: intent.name)
 async def test_an_edit_killed_at_any_step_and_run_again_leaves_one_letter_that_pays_once(
     intent: Intent,
 ) -> None:
-    """The provider hears of the new e-mail exactly once, and never of the old one."""
     unhurt = Fuse()
     await edit(await desk_of(intent), unhurt)
     assert set(unhurt.passed) >= STEPS
@@ -81,21 +100,22 @@ async def test_an_edit_killed_at_any_step_and_run_again_leaves_one_letter_that_p
         desk = await desk_of(intent)
         fuse = Fuse(at)
         await edit(desk, fuse)
-        where = (at, fuse.passed[-1])
-        assert NEIGHBOUR in desk.owners, where
-        assert WANTED in desk.owners, where  # a copy too many, never a letter too few
-        report = await edit(desk, Fuse())
-        assert report is not None, where
-        assert report.result in {EditResult.EDITED, EditResult.UNCHANGED}, where
-        assert desk.owners.count(WANTED) == 1, where
-        assert NEIGHBOUR in desk.owners, where  # twice, where its own rotation was cut off
-        assert set(emails(desk)) == {"key-0@example.org", NEW}, where
-        await desk.replay(WANTED, Fuse())
-        await drain(desk.world)
-        rows = await desk.world.ledger.rows()
-        assert rows.records[WANTED].state is State.SUCCEEDED, where
-        assert [email for _, email in desk.world.providers.applied.elements()] == [NEW], where
-        assert set(rows.records) == {NEIGHBOUR, WANTED}, where
+        await ends_well(desk, (at, fuse.passed[-1]))
+
+
+async def test_on_a_durable_ledger_it_is_also_killed_inside_its_commit(
+    real_ledger: CrashLedger,
+) -> None:
+    unhurt = Fuse()
+    await edit(await desk_of(ADD_E, real_ledger), unhurt)
+    commits = {f"{side} the commit of edit_email" for side in ("before", "after")}
+    assert commits <= set(unhurt.passed)
+    for name in (*sorted(commits), "before publish of the dead letter", "before unlock"):
+        desk = await desk_of(ADD_E, real_ledger)
+        fuse = Fuse(name=name)
+        await edit(desk, fuse)
+        assert fuse.is_blown
+        await ends_well(desk, name)
 
 
 async def test_two_edits_killed_one_after_the_other_end_with_the_last_ones_email() -> None:
