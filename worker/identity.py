@@ -80,6 +80,14 @@ def refusal_identity(identity: Identity, distinguishing: str) -> Identity:
     return identity_of(f"{_REFUSAL}{SEPARATOR}{identity}", distinguishing)
 
 
+def identity_refused(refusal: Identity) -> Identity | None:
+    """The identity under which a refused message came; ``None`` where it brought no key."""
+    if not is_refusal(refusal):
+        return None
+    came_under = refusal.removeprefix(f"{_REFUSAL}{SEPARATOR}").rpartition(SEPARATOR)[0]
+    return Identity(came_under) if came_under.rpartition(SEPARATOR)[2] else None
+
+
 def is_refusal(identity: Identity) -> bool:
     """Whether an identity is a refusal's; origins cannot hold the separator that follows."""
     return identity.startswith(f"{_REFUSAL}{SEPARATOR}") and identity.count(SEPARATOR) > 1

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.erp import Answer, Sent, basket_order, order
+from tests.acceptance.erp import Answer, Sent, basket_order, order, payment_id_of
 from tests.acceptance.installation import CHECKOUT, Finished, Installation
 from tests.acceptance.provider_cases import applied_for
 from tests.acceptance.shared_site import Site, site_of
@@ -119,8 +119,23 @@ async def test_what_may_have_been_applied_is_not_edited(site: Site) -> None:
     assert done.data["reason"] == "it is decided: in_doubt"
 
 
-async def test_a_refused_message_is_left_to_its_producer(site: Site) -> None:
-    _, event = await failed(site, order(email="nobody"))
+async def test_a_message_refused_for_its_email_is_paid_under_its_own_key(site: Site) -> None:
+    sent, event = await failed(site, order(email="nobody"))
+    depth = await site.erp.depth("dlq")
+    done = await edited(site, event["payment_id"])
+    assert (done.code, done.data["result"]) == (0, "asked_again"), done.complaint
+    payment_id = payment_id_of("dcp", sent.message_id)
+    assert done.data["payment_id"] == payment_id != event["payment_id"]
+    answer = await site.erp.answer(sent, number=2)
+    assert (answer.status, answer["payment_id"], answer["sequence"]) == ("succeeded", payment_id, 1)
+    assert applied_for(answer, site.simulator.applied) == 1
+    await site.erp.has_depth("dlq", depth - 1)
+    listed = await site.installation.run("dead-letters", "list", "--json")
+    assert event["payment_id"] not in {row["payment_id"] for row in listed.rows}
+
+
+async def test_a_message_refused_for_more_is_left_to_its_producer(site: Site) -> None:
+    _, event = await failed(site, order(email="nobody", amount="0"))
     done = await edited(site, event["payment_id"])
     assert (done.code, done.data["result"]) == (1, "not_edited")
     assert "its producer sends it corrected" in done.data["reason"]

@@ -9,6 +9,7 @@ from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
 from tests.crash.ledgers import CrashLedger, MemoryLedger
 from tests.crash.runs import CrashWorld, Intent, Run, drain, finished, sweep_late, working
 from tests.fakes_letters import PaperQueue
+from worker.contract.copies import REPLAY_KEY
 from worker.deadletters import Act, DeadLetters
 from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange
@@ -57,7 +58,9 @@ class Desk:
         self.replays_seen += len(replays)
         copy = self.world.broker.copy
         self.queue.letters.extend(copy(letter, Source.ELSEWHERE) for letter in letters)
-        self.world.broker.ready.extend(copy(replay, Source.REPLAY) for replay in replays)
+        self.world.broker.ready.extend(
+            copy(replay, Source.REPLAY) for replay in replays if replay.routing_key == REPLAY_KEY
+        )
 
 
 async def replay_run(

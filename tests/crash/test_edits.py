@@ -7,15 +7,25 @@ import pytest
 
 from tests.core import UNAUTHORISED
 from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
-from tests.crash.ledgers import CrashLedger, MemoryLedger
+from tests.crash.ledgers import CrashLedger, MemoryLedger, Rows
 from tests.crash.replays import NEIGHBOUR, WANTED, Desk
 from tests.crash.runs import ADD_E, LINK_C, LINK_E, Intent, drain, working
 from worker.edits import EditReport, EditResult, Edits, EmailEdit
+from worker.identity import digest_of, identity_of, operation_id_of, refusal_identity
 from worker.model import Delivery
-from worker.records import State
+from worker.records import Answer, State
 
 NEW = "new@example.org"
 EDIT = EmailEdit(operation_id=WANTED, email=NEW, actor="anna", reason="customer called")
+REFUSED = replace(
+    EDIT,
+    operation_id=operation_id_of(
+        refusal_identity(
+            identity_of("dcp", "key-1"),
+            digest_of(ADD_E.request.body.replace(b"key-1@example.org", b"nobody")),
+        )
+    ),
+)
 STEPS = {
     "after take of a letter",
     "before edit_email",
@@ -49,7 +59,7 @@ async def desk_of(intent: Intent, ledger: CrashLedger | None = None) -> Desk:
     return desk
 
 
-async def edit(desk: Desk, fuse: Fuse) -> EditReport | None:
+async def edit(desk: Desk, fuse: Fuse, wish: EmailEdit = EDIT) -> EditReport | None:
     """Edit as one process; killed, what it held comes back to the queue, and its lock ends."""
     report = None
     async with working(desk.world, fuse) as tool:
@@ -59,7 +69,7 @@ async def edit(desk: Desk, fuse: Fuse) -> EditReport | None:
             publisher=FusedPublisher(desk.world.broker, fuse),
         )
         try:
-            report = await edits.edit(EDIT)
+            report = await edits.edit(wish)
         except KilledError:
             desk.queue.lose_connection()
     desk.collect()
@@ -101,6 +111,47 @@ async def test_an_edit_killed_at_any_step_and_run_again_leaves_one_letter_that_p
         fuse = Fuse(at)
         await edit(desk, fuse)
         await ends_well(desk, (at, fuse.passed[-1]))
+
+
+async def test_a_refused_message_asked_for_again_and_killed_at_any_step_pays_once() -> None:
+    """Whether or not a worker has taken up the corrected request before the edit is run again."""
+    for works_between in (False, True):
+        unhurt = Fuse()
+        await edit(await refused_desk(), unhurt, REFUSED)
+        assert set(unhurt.passed) >= {"after confirm of the replay", "before set_aside"}
+        for at in range(1, len(unhurt.passed) + 1):
+            desk = await refused_desk()
+            fuse = Fuse(at)
+            await edit(desk, fuse, REFUSED)
+            where = (at, fuse.passed[-1], works_between)
+            if works_between:
+                await drain(desk.world)
+            report = await edit(desk, Fuse(), REFUSED)
+            assert report is not None, where
+            assert report.result in {EditResult.ASKED_AGAIN, EditResult.NOT_FOUND}, where
+            assert desk.owners == [], where
+            await drain(desk.world)
+            rows = await desk.world.ledger.rows()
+            assert rows.records[WANTED].state is State.SUCCEEDED, where
+            assert [email for _, email in desk.world.providers.applied.elements()] == [NEW], where
+            assert all(answer.letter_resolved for answer in letters_of(rows)), where
+
+
+def letters_of(rows: Rows) -> list[Answer]:
+    return [answer for answer in rows.answers.values() if answer.letter is not None]
+
+
+async def refused_desk() -> Desk:
+    """A desk with the letter of one message that was refused for its e-mail."""
+    world = ADD_E.world((), MemoryLedger())
+    request = ADD_E.request
+    world.broker.ready.append(
+        replace(request, body=request.body.replace(b"key-1@example.org", b"nobody"))
+    )
+    await drain(world)
+    desk = Desk(world)
+    desk.collect()
+    return desk
 
 
 async def test_on_a_durable_ledger_it_is_also_killed_inside_its_commit(

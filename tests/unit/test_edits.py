@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 import pytest
 
@@ -178,15 +179,118 @@ async def test_a_letter_of_a_payment_that_is_open_again_is_kept() -> None:
     assert desk.emails == ["key-1@example.org"]
 
 
-async def test_a_refused_message_is_its_producers_to_correct() -> None:
+# --- refused messages --------------------------------------------------------------------------
+
+
+async def refused(request: Delivery) -> tuple[Desk, EmailEdit]:
+    """A desk with the letter of a message that could not be read, and the wish to mend it."""
     world = World()
-    await world.worker().processor.handle(initiation(email="nobody"))
+    await world.worker().processor.handle(request)
     desk = Desk(world)
     desk.collect()
-    (refusal,) = [message.headers[headers.PAYMENT_ID] for message in world.broker.letters]
-    bar = await bar_of(world.worker().ledger, type(KEY_1)(str(refusal)))
+    (letter,) = desk.queue.letters
+    return desk, replace(EDIT, operation_id=UUID(str(letter.headers[headers.PAYMENT_ID])))
+
+
+@pytest.mark.parametrize("wrong", ["nobody", None, 12, "a@b@c"])
+async def test_a_message_refused_for_its_email_is_a_first_request_with_another_one(
+    wrong: object,
+) -> None:
+    """Contract section 2: an unreadable body never binds its key."""
+    desk, edit = await refused(initiation(email=wrong))
+    assert edit.operation_id != KEY_1
+    ledger = desk.world.worker().ledger
+    assert await bar_of(ledger, edit.operation_id) is None
+    assert await desk.tool.look(edit) is None
+    desk.collect()
+    report = await desk.edit(edit)
+    assert (report.result, report.payment_id) == (EditResult.ASKED_AGAIN, KEY_1)
+    assert not desk.queue.letters
+    copy, aside = desk.world.broker.sent_to(Exchange.REPLAY)
+    assert (copy.message_id, copy.headers[headers.SEQUENCE]) == ("key-1", 1)
+    assert (aside.routing_key, aside.headers[headers.PAYMENT_ID]) == (
+        "parking",
+        str(edit.operation_id),
+    )
+    assert not await ledger.letters()
+    worker = desk.world.worker()
+    await worker.processor.handle(desk.world.broker.copy(copy, Source.REPLAY))
+    last = desk.world.broker.events[-1]
+    assert (last["result"], last["payment_id"], last["sequence"]) == (True, str(KEY_1), 1)
+    assert last["request_id"] == "key-1"
+    assert [email for _, email in desk.world.providers.applied.elements()] == [NEW]
+    repeat = await desk.edit(edit)
+    assert repeat.result is EditResult.NOT_FOUND
+
+
+async def test_a_message_that_came_without_a_name_gets_its_payments_as_its_own() -> None:
+    request = replace(
+        initiation(email="nobody", headers={headers.IDEMPOTENCY_KEY: "key-1"}), message_id=None
+    )
+    desk, edit = await refused(request)
+    assert (await desk.edit(edit)).payment_id == KEY_1
+    copy = desk.world.broker.sent_to(Exchange.REPLAY)[0]
+    assert copy.message_id == str(KEY_1)
+    await desk.world.worker().processor.handle(desk.world.broker.copy(copy, Source.REPLAY))
+    last = desk.world.broker.events[-1]
+    assert (last["result"], last["request_id"]) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        (initiation(email="nobody", amount="0"), "its producer sends it corrected"),
+        (initiation(email="nobody", headers={"CC": "x"}), "its producer sends it corrected"),
+        (initiation(amount="0"), "no e-mail mends"),
+    ],
+    ids=["amount too", "a header too", "amount"],
+)
+async def test_a_message_refused_for_more_than_its_email_is_its_producers_to_correct(
+    request_: Delivery, why: str
+) -> None:
+    desk, edit = await refused(request_)
+    bar = await bar_of(desk.world.worker().ledger, edit.operation_id)
     assert bar is not None
-    assert "its producer sends it corrected" in bar
+    assert why in bar
+    report = await desk.edit(edit)
+    assert report.result is EditResult.NOT_EDITED
+    assert len(desk.queue.letters) == 1
+    assert not desk.world.broker.sent_to(Exchange.REPLAY)
+
+
+async def test_a_message_without_a_key_or_an_email_cannot_be_mended_here() -> None:
+    for request in (
+        replace(initiation(email="nobody"), message_id=None),
+        without_email(initiation()),
+    ):
+        desk, edit = await refused(request)
+        assert (await desk.edit(edit)).result is EditResult.NOT_EDITED
+        assert len(desk.queue.letters) == 1
+
+
+def without_email(request: Delivery) -> Delivery:
+    body = {name: value for name, value in json.loads(request.body).items() if name != "email"}
+    return replace(request, body=json.dumps(body).encode())
+
+
+async def test_a_key_that_was_used_since_is_left_to_the_request_that_used_it() -> None:
+    desk, edit = await refused(initiation(email="nobody"))
+    await desk.world.worker().processor.handle(initiation(email="other@example.org"))
+    report = await desk.edit(edit)
+    assert (report.result, report.reason) == (
+        EditResult.NOT_EDITED,
+        "its key has been used since, for another request",
+    )
+    assert len(desk.queue.letters) == 1
+
+
+async def test_a_corrected_message_that_came_meanwhile_is_not_sent_twice() -> None:
+    desk, edit = await refused(initiation(email="nobody"))
+    await desk.world.worker().processor.handle(initiation(email=NEW))
+    report = await desk.edit(edit)
+    assert (report.result, report.payment_id) == (EditResult.ASKED_AGAIN, KEY_1)
+    assert [copy.routing_key for copy in desk.world.broker.sent_to(Exchange.REPLAY)] == ["parking"]
+    assert sum(desk.world.providers.applied.values()) == 1
 
 
 async def test_an_edit_and_another_walk_do_not_go_at_once() -> None:

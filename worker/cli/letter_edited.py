@@ -40,8 +40,9 @@ def edit_letter(
 
     Nothing else can be changed, and no option exists for it: amount, parties, types, run mode and
     keys are locked; what is wrong there needs a new request from its producer. Only where nothing
-    was applied or may have been. Audited, without the e-mail. Run again after a crash, it finishes
-    what was begun. Off unless operators.may_edit_email is on.
+    was applied or may have been. Audited, without the e-mail. A message that was refused for its
+    e-mail alone is asked for under its own key, as a first request, and its letter is resolved.
+    Run again after a crash, it finishes what was begun. Off unless operators.may_edit_email is on.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
     wish = _Wish(_edit(context, operation_id, email, reason), is_answered=yes)
@@ -103,8 +104,12 @@ async def _edited(context: CommandContext, wish: _Wish) -> EditReport:
             return await edits.edit(edit)
 
 
-def _show_difference(context: CommandContext, old: Secret, new: str) -> None:
+def _show_difference(context: CommandContext, old: Secret | None, new: str) -> None:
     """The one place that shows an e-mail, and only to a person at a terminal."""
+    if old is None:
+        context.output.confide(f"  + {_masked(new)}")
+        context.output.say("It was refused for its e-mail: with this one it is a first request.")
+        return
     before, after = _masked(old.reveal()), _masked(new)
     context.output.confide(f"  - {before}\n  + {after}")
     if old.reveal() == new:
@@ -124,7 +129,8 @@ def _tell(context: CommandContext, operation_id: UUID, report: EditReport) -> Ex
     if output.is_json:
         output.record(
             {
-                "payment_id": operation_id,
+                "payment_id": report.payment_id or operation_id,
+                "operation_id": operation_id,
                 "result": report.result,
                 "sequence": report.sequence,
                 "reason": report.reason,
@@ -139,6 +145,13 @@ def _tell(context: CommandContext, operation_id: UUID, report: EditReport) -> Ex
             changed = report.result is EditResult.EDITED
             output.success("The e-mail is changed." if changed else "It has that e-mail already.")
             output.say(f"Next: payment-worker dead-letters replay {operation_id} --reason ...")
+            return ExitCode.OK
+        case EditResult.ASKED_AGAIN:
+            output.success(
+                f"It is asked for again as payment {report.payment_id}, with the new e-mail; the"
+                " refused letter is resolved."
+            )
+            output.say(f"Next: payment-worker payments show {report.payment_id}")
             return ExitCode.OK
         case EditResult.NOT_EDITED:
             about = "".join(f" {fault.field}: {fault.message}" for fault in report.faults)

@@ -9,15 +9,19 @@ import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import assert_never
 
+from worker.contract.envelope import envelope_headers
 from worker.contract.fields import Wrong, email_of
 from worker.contract.json_text import parse_body
 from worker.contract.names import fold_name
 from worker.contract.reading import read
+from worker.identity import identity_refused, operation_id_of
 from worker.model import (
     Cancellation,
     Delivery,
+    Envelope,
     Fault,
     Initiation,
     PaymentRequest,
@@ -80,6 +84,51 @@ def corrected(letter: Delivery, email: str) -> Correction | NotCorrectable:
             return NotCorrectable("with this e-mail the request would be refused", faults)
         case Cancellation():
             return NotCorrectable("the letter holds no payment request that could be read")
+        case other:
+            assert_never(other)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRequest:
+    """What a refused message asks for once its e-mail is mended, under the key it came under."""
+
+    letter: Delivery
+    envelope: Envelope
+    request: PaymentRequest
+
+
+def corrected_refusal(letter: Delivery, email: str) -> FirstRequest | NotCorrectable:
+    """Put another e-mail into the letter of a refused message.
+
+    The refusal never bound the key (contract section 2): under it, this is a first request.
+    """
+    refused = read(replace(letter, source=Source.REPLAY))
+    identity = identity_refused(refused.envelope.identity)
+    if not isinstance(refused, Unreadable) or refused.is_cancellation or identity is None:
+        return NotCorrectable("the letter holds no payment request that came under a key")
+    body = with_email(letter.body, email)
+    if body is None:
+        return NotCorrectable("the letter names no e-mail, or more than one")
+    payment_id = operation_id_of(identity)
+    envelope = replace(
+        refused.envelope, operation_id=payment_id, identity=identity, sequence=1, attempts=0
+    )
+    own = envelope_headers(envelope, sequence=1, attempts=0, replay_count=envelope.replay_count)
+    # Where the producer gave it no name, the letter was given the refusal's own id.
+    is_nameless = letter.message_id == str(refused.envelope.operation_id)
+    first = replace(
+        letter,
+        body=body,
+        message_id=None if is_nameless else letter.message_id,
+        headers=MappingProxyType({**letter.headers, **own}),
+    )
+    match read(replace(first, source=Source.REPLAY)):
+        case Initiation(request=request):
+            return FirstRequest(letter=first, envelope=envelope, request=request)
+        case Unreadable(faults=faults):
+            return NotCorrectable("with this e-mail the request would be refused", faults)
+        case Cancellation():
+            return NotCorrectable("the letter holds no payment request that came under a key")
         case other:
             assert_never(other)
 

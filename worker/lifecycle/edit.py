@@ -14,7 +14,7 @@ from worker.codes import Code
 from worker.lifecycle.duplicates import other_owner
 from worker.model import PaymentRequest
 from worker.ports import View
-from worker.records import AuditEntry, Change, Kind, Needs, Record, State
+from worker.records import Answer, AuditEntry, Change, Kind, Needs, Record, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def bar_to_edit(record: Record | None) -> str | None:
     if record.kind is Kind.CANCELLATION:
         return "a cancellation has no e-mail"
     if record.kind is Kind.REFUSAL:
-        return "it was refused unread and its key is free: its producer sends it corrected"
+        return "it was refused unread: its key is free for a corrected request"
     if record.state.is_open:
         return f"it is open ({record.state})"
     if record.code is Code.LEDGER_LOST:
@@ -106,6 +106,19 @@ def bar_to_edit(record: Record | None) -> str | None:
     return None
 
 
+def bar_to_correct(refusal: Record, answer: Answer | None) -> str | None:
+    """Why a refused message may not be sent again with another e-mail; ``None`` when it may.
+
+    The stored faults decide: what else was wrong need not survive in the letter.
+    """
+    if refusal.code is not Code.INVALID_MESSAGE or answer is None:
+        return "it was refused for what no e-mail mends"
+    if not answer.event.faults or any(fault.field != _FIELD for fault in answer.event.faults):
+        return "its e-mail is not all that is wrong: its producer sends it corrected"
+    return None
+
+
+_FIELD = "email"
 _UNKNOWN = "the ledger does not know it"
 
 
