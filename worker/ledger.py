@@ -15,7 +15,6 @@ from worker.letters import (
     LetterGroup,
     LetterTally,
     UnansweredLetter,
-    Verdict,
 )
 from worker.lifecycle.aside import (
     AsideWish,
@@ -29,7 +28,7 @@ from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellatio
 from worker.lifecycle.claim import claim
 from worker.lifecycle.edit import Edited, EditWish, NotEdited, edit_email
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
-from worker.lifecycle.prospects import groups_of, verdict_of
+from worker.lifecycle.prospects import groups_of
 from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.resend import Resending, ResendWish, resend
@@ -186,10 +185,10 @@ class Ledger:
             events.append(latest)  # of another one: a duplicate repeats it
         return await self._store.history(operation_id, events=events)
 
-    async def verdict_on(self, operation_id: UUID) -> Verdict | None:
-        """Whether a replay can help now; ``None`` where no dead letter waits for one."""
-        for tally in await self._tallies(LetterFilter(operation_id=operation_id)):
-            return verdict_of(tally.case)
+    async def letter_of(self, operation_id: UUID) -> LetterEntry | None:
+        """The dead letter of one operation as the index lists it; ``None`` where none waits."""
+        for entry in await self.letters(limit=1, wanted=LetterFilter(operation_id=operation_id)):
+            return entry
         return None
 
     def confirmed(self, answer: Answer, *, event: bool = False, letter: bool = False) -> None:
@@ -281,6 +280,21 @@ class Ledger:
             return bring_back(view, operation_id, actor=actor, reason=reason, now=now)
 
         return await self._store.transact(Needs((operation_id,)), apply)
+
+    async def note_act(self, operation_id: UUID, *, actor: str, action: str, detail: str) -> None:
+        """Audit an act that changes nothing."""
+
+        def apply(_view: View) -> Change[None]:
+            entry = AuditEntry(
+                at=self._clock.now(),
+                actor=actor,
+                action=action,
+                operation_id=operation_id,
+                detail=detail,
+            )
+            return Change(result=None, audit=(entry,))
+
+        await self._store.transact(Needs(()), apply)
 
     async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
         """The letter of an operation that the broker gave up, where the index has one."""

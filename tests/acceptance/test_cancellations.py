@@ -87,6 +87,13 @@ async def test_a_second_cancellation_is_told_that_it_comes_too_late(site: Site) 
     assert (event["payment_status"], event["sequence"]) == ("cancelled", first["sequence"])
     assert removed(site, payment["basket_item_id"]) == 1
     assert site.erp.letters(sent) == []
+    shown = await site.installation.run("payments", "show", payment["payment_id"], "--json")
+    assert [(each["state"], each["code"]) for each in shown.data["cancellations"]] == [
+        ("succeeded", None),
+        ("failed", "already_cancelled"),
+    ]
+    people = await site.installation.run("payments", "show", payment["payment_id"], "-o", "human")
+    assert "failed, already_cancelled" in people.output
 
 
 @pytest.mark.parametrize(

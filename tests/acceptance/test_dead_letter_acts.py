@@ -101,6 +101,37 @@ async def test_a_filter_before_a_commands_name_is_refused_and_a_wrong_code_is_na
     assert "Did you mean unanswered?" in wrong.complaint
 
 
+async def test_a_letter_is_shown_with_its_reason_and_its_body_masked_on_request(
+    site: Site,
+) -> None:
+    (row, *_) = (await asked_of(site, "list", "--code", "unanswered")).rows
+    payment_id = str(row["payment_id"])
+    before = await site.erp.depth("dlq")
+    shown = (await asked_of(site, "show", payment_id)).data
+    assert (shown["state"], shown["company"], shown["timeline"]) == (None, row["company"], [])
+    letter = shown["letter"]
+    assert (letter["code"], letter["detail"], letter["replay"]) == (
+        "unanswered",
+        "rejected",
+        "safe",
+    )
+    assert shown["replay_reason"].startswith("Nothing was decided")
+    assert "body" not in shown
+    seen = await asked_of(site, "show", payment_id, "--body")
+    assert (seen.data["body"]["email"], seen.data["body"]["id_societe"]) == (
+        "c***@…",
+        row["company"],
+    )
+    people = await site.installation.run(
+        "dead-letters", "show", payment_id, "--body", "-o", "human"
+    )
+    assert people.code == 0
+    assert "because          Nothing was decided about it" in people.output
+    for done in (seen, people):
+        assert "example.org" not in done.output + done.complaint
+    await site.erp.has_depth("dlq", before)
+
+
 async def test_letters_are_set_aside_with_a_reason_answered_and_brought_back(
     site: Site,
 ) -> None:

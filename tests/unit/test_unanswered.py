@@ -144,7 +144,7 @@ async def test_once_decided_its_replay_only_repeats_the_answer() -> None:
     await desk.world.worker().processor.handle(asked(1))
     (entry,) = await desk.entries()
     assert (entry.state, verdict_of(entry.case)) == (State.SUCCEEDED, Verdict.ALREADY_DONE)
-    assert await desk.ledger.verdict_on(KEYS[1]) is Verdict.ALREADY_DONE
+    assert await desk.ledger.letter_of(KEYS[1]) == entry
 
 
 async def test_cancellations_and_bodies_nobody_can_read_are_found_too() -> None:

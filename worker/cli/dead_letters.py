@@ -22,6 +22,7 @@ from worker.cli.letter_filter import (
     wanted_letters,
 )
 from worker.cli.letter_groups import show_groups
+from worker.cli.letter_shown import show_letter
 from worker.cli.letters_exported import export_letters
 from worker.cli.letters_imported import import_letters
 from worker.cli.letters_listed import list_letters
@@ -30,7 +31,6 @@ from worker.cli.letters_planned import plan_letters
 from worker.cli.letters_synchronised import sync_letters
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
-from worker.cli.payment_shown import show_payment
 from worker.codes import MEANINGS
 from worker.deadletters import Act, DeadLetters, Replayed, ReplayReport
 from worker.ledger import Ledger
@@ -43,7 +43,7 @@ _POLL_SECONDS = 0.5
 def register(app: typer.Typer) -> None:
     """Add the ``dead-letters`` commands."""
     group = typer.Typer(
-        help="Group, list, show, plan, edit and replay dead letters.",
+        help="Group, list, show, plan, edit, resolve and replay dead letters.",
         epilog="Example: payment-worker dead-letters --json",
         invoke_without_command=True,
     )
@@ -53,7 +53,7 @@ def register(app: typer.Typer) -> None:
     )(list_letters)
     group.command("sync", epilog="Example: payment-worker dead-letters sync --json")(sync_letters)
     group.command("show", epilog="Example: payment-worker dead-letters show 5b1f0c1e-... --json")(
-        show_payment
+        show_letter
     )
     group.command(
         "plan",

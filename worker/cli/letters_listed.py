@@ -102,9 +102,9 @@ def list_letters(
     page = letters[:limit]
     if context.output.format is Format.HUMAN:
         for letter in page:
-            context.output.record(_row(letter), _lines(letter))
+            context.output.record(_row(letter, resolved), _lines(letter, resolved))
     else:
-        context.output.table(_COLUMNS, [_row(letter) for letter in page])
+        context.output.table(_COLUMNS, [_row(letter, resolved) for letter in page])
     if len(letters) > limit:
         context.output.say(f"There are more: --after {_place_text(page[-1])}")
     if not page:
@@ -146,7 +146,7 @@ def _place(text: str) -> Place:
     return failed_at, operation_id
 
 
-def _lines(letter: LetterEntry) -> str:
+def _lines(letter: LetterEntry, is_aside: bool) -> str:
     """Two lines for people: the id whole, so that it can be copied, and what it is about."""
     facts = letter.facts
     about = [f"{letter.failed_at:%Y-%m-%d %H:%MZ}", letter.kind, f"origin {letter.origin}"]
@@ -158,14 +158,17 @@ def _lines(letter: LetterEntry) -> str:
         about.append(facts.payment_target)
     if facts.amount is not None:
         about.append(euros(facts.amount))
-    if not letter.confirmed:
-        about.append("not in the queue")
-    about.append(f"a replay is {verdict_of(letter.case).replace('_', ' ')}")
+    if is_aside:
+        about.append("set aside")
+    else:
+        if not letter.confirmed:
+            about.append("not in the queue")
+        about.append(f"a replay is {verdict_of(letter.case).replace('_', ' ')}")
     head = f"{letter.operation_id}  {letter.state or 'no row':<9} {code_name(letter.code)}"
     return f"{head}\n    {', '.join(about)}"
 
 
-def _row(letter: LetterEntry) -> dict[str, object]:
+def _row(letter: LetterEntry, is_aside: bool) -> dict[str, object]:
     return {
         "payment_id": letter.operation_id,
         "kind": letter.kind,
@@ -179,6 +182,6 @@ def _row(letter: LetterEntry) -> dict[str, object]:
         "target": letter.facts.payment_target,
         "amount_cents": letter.facts.amount,
         "sequence": letter.sequence,
-        "in_queue": letter.confirmed,
-        "replay": verdict_of(letter.case),
+        "in_queue": letter.confirmed and not is_aside,
+        "replay": None if is_aside else verdict_of(letter.case),
     }

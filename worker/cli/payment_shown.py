@@ -1,5 +1,6 @@
-"""``payments show`` and ``dead-letters show``: the whole history of one operation."""
+"""``payments show``: the whole history of one operation, its letter and its cancellations."""
 
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -10,16 +11,36 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.money import euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format, Output
-from worker.letters import Verdict
-from worker.records import History, Record
+from worker.codes import category_of
+from worker.ledger import Ledger
+from worker.letters import LetterEntry, UnansweredLetter, code_name
+from worker.lifecycle.prospects import prospect_of
+from worker.model import Facts
+from worker.records import Answer, History, Record, State
 from worker.timeline import Moment, timeline_of
 
 _COLUMNS = ("at", "what", "facts")
 
+PaymentArgument = Annotated[UUID, typer.Argument(help="Of the payment, cancellation or refusal.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """All that the ledger knows of one operation; no ``history`` where the broker gave it up.
+
+    ``letter`` is its dead letter as the index lists it, ``unanswered`` what a walk noted of one
+    that the broker made.
+    """
+
+    history: History | None
+    letter: LetterEntry | None
+    unanswered: UnansweredLetter | None
+    cancellations: tuple[Record, ...]
+
 
 def show_payment(
     typer_context: typer.Context,
-    payment_id: Annotated[UUID, typer.Argument(help="Of the payment, cancellation or refusal.")],
+    payment_id: PaymentArgument,
     config: ConfigOption = None,
     json: JsonOption = False,
     output_format: FormatOption = None,
@@ -29,43 +50,115 @@ def show_payment(
     Read from the ledger alone: no queue is touched. E-mail and link are never shown.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    history, verdict = run_with_ledger(_looked_up(context, payment_id))
-    moments = timeline_of(history)
-    if context.output.is_json:
-        context.output.record(
-            _about(history.record)
-            | {"replay": verdict, "timeline": [_row(moment) for moment in moments]}
-        )
-    else:
-        _show(context.output, history.record, verdict, moments)
+    show_found(context.output, run_with_ledger(_looked_up(context, payment_id)))
     return ExitCode.OK
 
 
-async def _looked_up(context: CommandContext, operation_id: UUID) -> tuple[History, Verdict | None]:
+async def _looked_up(context: CommandContext, operation_id: UUID) -> Found:
     async with opened_ledger(context) as ledger:
-        history = await ledger.history(operation_id)
-        if history is None:
-            raise CommandError(
-                "unknown_payment",
-                "The ledger knows no such operation.",
-                exit_code=ExitCode.FAILED,
-                field="PAYMENT_ID",
-                fix="Give an id as `payment-worker dead-letters list` or an event has it.",
-            )
-        return history, await ledger.verdict_on(operation_id)
+        return await look_up(ledger, operation_id)
 
 
-def _about(record: Record) -> dict[str, object]:
-    facts = record.facts
-    return {
-        "payment_id": record.operation_id,
-        "kind": record.kind,
-        "of_payment": record.payment_id,
-        "state": record.state,
-        "code": record.code,
-        "sequence": record.sequence,
-        "attempts": record.attempts,
-        "origin": record.origin,
+async def look_up(ledger: Ledger, operation_id: UUID) -> Found:
+    """Read everything about one operation; raises ``CommandError`` where there is nothing."""
+    history = await ledger.history(operation_id)
+    unanswered = await ledger.unanswered(operation_id)
+    if history is None and unanswered is None:
+        raise CommandError(
+            "unknown_payment",
+            "The ledger knows no such operation.",
+            exit_code=ExitCode.FAILED,
+            field="PAYMENT_ID",
+            fix="Give an id as `payment-worker dead-letters list` or an event has it.",
+        )
+    return Found(
+        history=history,
+        letter=await ledger.letter_of(operation_id),
+        unanswered=unanswered,
+        cancellations=tuple(await ledger.cancellations(operation_id)),
+    )
+
+
+def show_found(output: Output, found: Found, extra: dict[str, object] | None = None) -> None:
+    """Print it; ``extra`` joins the JSON document, and stands behind the facts for people."""
+    moments = () if found.history is None else timeline_of(found.history)
+    about, letter = _about(found), _letter(found)
+    if output.is_json:
+        output.record(
+            about
+            | {
+                "replay": None if letter is None else letter["replay"],
+                "replay_reason": None if letter is None else letter["replay_reason"],
+                "letter": letter,
+                "cancellations": [_cancellation(each) for each in found.cancellations],
+                "timeline": [_row(moment) for moment in moments],
+            }
+            | (extra or {})
+        )
+        return
+    if output.format is Format.PLAIN:
+        output.table(_COLUMNS, [_line(moment) for moment in moments])
+        return
+    _show_facts(output, about)
+    if letter is not None:
+        output.text("\ndead letter")
+        _show_facts(output, letter)
+    for each in found.cancellations:
+        row = _cancellation(each)
+        output.record(row, f"\ncancellation {row['payment_id']}: {_state(each)}")
+    for name, value in (extra or {}).items():
+        _show_extra(output, name, value)
+    output.text("")
+    for moment in moments:
+        line = _line(moment)
+        head = f"{moment.at:%Y-%m-%d %H:%M:%S.%fZ}  {moment.what.replace('_', ' ')}"
+        output.record(line, f"{head}\n    {line['facts']}")
+
+
+def _about(found: Found) -> dict[str, object]:
+    if found.history is not None:
+        record = found.history.record
+        return _named(record.facts, record.operation_id) | {
+            "kind": record.kind,
+            "of_payment": record.payment_id,
+            "state": record.state,
+            "code": record.code,
+            "sequence": record.sequence,
+            "attempts": record.attempts,
+            "origin": record.origin,
+            "account": record.account,
+            "reference": record.reference,
+            "first_seen": record.first_seen,
+            "not_after": record.not_after,
+            "next_attempt_at": record.next_attempt_at,
+            "has_link": record.link is not None,
+        }
+    letter = found.unanswered
+    if letter is None:
+        raise TypeError(found)
+    return _named(letter.facts, letter.operation_id) | {
+        "kind": letter.kind,
+        "of_payment": letter.payment_id,
+        "state": None,
+        "code": None,
+        "sequence": letter.sequence,
+        "attempts": 0,
+        "origin": letter.origin,
+        "account": None,
+        "reference": None,
+        "first_seen": letter.first_seen,
+        "not_after": letter.not_after,
+        "next_attempt_at": None,
+        "has_link": False,
+    }
+
+
+def _named(facts: Facts, operation_id: UUID) -> dict[str, object]:
+    """What it is about, the keys in the order in which people read them."""
+    return dict.fromkeys(
+        ("payment_id", "kind", "of_payment", "state", "code", "sequence", "attempts", "origin")
+    ) | {
+        "payment_id": operation_id,
         "company": facts.id_societe,
         "client": facts.id_client,
         "order": facts.id_commande,
@@ -73,38 +166,86 @@ def _about(record: Record) -> dict[str, object]:
         "mode": facts.payment_run_mode,
         "type": facts.payment_type,
         "amount_cents": facts.amount,
-        "account": record.account,
-        "reference": record.reference,
-        "first_seen": record.first_seen,
-        "not_after": record.not_after,
-        "next_attempt_at": record.next_attempt_at,
-        "has_link": record.link is not None,
     }
+
+
+def _letter(found: Found) -> dict[str, object] | None:
+    """Why it is a dead letter, as its headers say, and whether a replay can help."""
+    entry, answer = found.letter, _undone(found.history)
+    prospect = None if entry is None else prospect_of(entry.case)
+    verdict: dict[str, object] = {
+        "replay": None if prospect is None else prospect.verdict,
+        "replay_reason": None if prospect is None else prospect.reason,
+    }
+    if answer is not None and answer.letter is not None:
+        return {
+            "code": answer.letter.code,
+            "category": category_of(answer.letter.code),
+            "detail": answer.letter.detail,
+            "failed_at": answer.letter.failed_at,
+            "sequence": answer.event.sequence,
+            "in_queue": answer.letter_confirmed and not answer.letter_resolved,
+            "set_aside": answer.letter_resolved,
+        } | verdict
+    if found.unanswered is None:
+        return None
+    return {
+        "code": code_name(None),
+        "category": None,
+        "detail": found.unanswered.cause,
+        "failed_at": found.unanswered.failed_at,
+        "sequence": found.unanswered.sequence,
+        "in_queue": True,
+        "set_aside": False,
+    } | verdict
+
+
+def _undone(history: History | None) -> Answer | None:
+    """The newest decision, where it left a letter that is undone."""
+    if history is None or history.record.state not in {State.FAILED, State.IN_DOUBT}:
+        return None
+    for answer in history.answers:
+        if answer.event.event_id == history.record.event_id and answer.letter is not None:
+            return answer
+    return None
+
+
+def _cancellation(record: Record) -> dict[str, object]:
+    return {
+        "payment_id": record.operation_id,
+        "state": record.state,
+        "code": record.code,
+        "first_seen": record.first_seen,
+        "decided_at": record.decided_at,
+    }
+
+
+def _state(record: Record) -> str:
+    return record.state if record.code is None else f"{record.state}, {record.code}"
 
 
 def _row(moment: Moment) -> dict[str, object]:
     return {"at": moment.at, "what": moment.what, **moment.facts}
 
 
-def _show(
-    output: Output, record: Record, verdict: Verdict | None, moments: tuple[Moment, ...]
-) -> None:
-    if output.format is Format.PLAIN:
-        output.table(_COLUMNS, [_line(moment) for moment in moments])
-        return
-    for name, value in _about(record).items():
-        if name == "amount_cents":
-            if record.facts.amount is not None:
-                output.text(f"{'amount':<16} {euros(record.facts.amount)}")
-        elif value is not None:
-            output.record({}, f"{name.replace('_', ' '):<16} {value}")
-    if verdict is not None:
-        output.text(f"{'a replay is':<16} {verdict.replace('_', ' ')}")
-    output.text("")
-    for moment in moments:
-        line = _line(moment)
-        head = f"{moment.at:%Y-%m-%d %H:%M:%S.%fZ}  {moment.what.replace('_', ' ')}"
-        output.record(line, f"{head}\n    {line['facts']}")
+def _show_facts(output: Output, facts: dict[str, object]) -> None:
+    for name, value in facts.items():
+        if value is None:
+            continue
+        shown = euros(value) if name == "amount_cents" and isinstance(value, int) else value
+        if name == "replay":
+            shown = str(value).replace("_", " ")
+        output.record({}, f"{_LABELS.get(name, name).replace('_', ' '):<16} {shown}")
+
+
+_LABELS = {"amount_cents": "amount", "replay": "a replay is", "replay_reason": "because"}
+
+
+def _show_extra(output: Output, name: str, value: object) -> None:
+    if isinstance(value, dict):
+        output.text(f"\n{name.replace('_', ' ')}")
+        for key, each in value.items():
+            output.record({}, f"{key:<16} {'' if each is None else each}")
 
 
 def _line(moment: Moment) -> dict[str, object]:

@@ -89,7 +89,8 @@ def _shown(text: str) -> str:
 
 
 async def _named(ledger: Ledger, operation_id: UUID) -> PlanRow | None:
-    for entry in await ledger.letters(limit=1, wanted=LetterFilter(operation_id=operation_id)):
+    entry = await ledger.letter_of(operation_id)
+    if entry is not None:
         return planned(entry)
     found = await ledger.find(operation_id)
     return None if found is None else _no_letter(*found)
