@@ -104,6 +104,14 @@ def test_colour_can_be_switched_off(monkeypatch: pytest.MonkeyPatch, reason: str
         assert colour not in desk.out.getvalue() + desk.err.getvalue()
 
 
+def test_the_first_word_of_a_record_has_its_colour_on_a_terminal_alone() -> None:
+    on_terminal, in_pipe = Desk(on_terminal=True), Desk(Format.HUMAN)
+    for desk in (on_terminal, in_pipe):
+        desk.output.record({}, "  FAIL  [bold] LED001\n  FAIL", colour="bold red")
+    assert on_terminal.out.getvalue() == "\x1b[1;31m  FAIL\x1b[0m  [bold] LED001\n  FAIL\n"
+    assert in_pipe.out.getvalue() == "  FAIL  [bold] LED001\n  FAIL\n"
+
+
 def test_rows_as_json_are_one_document_with_the_named_columns_only() -> None:
     desk = Desk(Format.JSON)
     desk.output.table(COLUMNS, ROWS)

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -13,7 +14,9 @@ import pytest
 
 from tests.amqp import Line
 from tests.broker import Broker, private_broker
+from tests.certificates import make_certificate
 from tests.examined import Place, deployed, failed, verdicts
+from tests.proxy import proxy_to
 from tests.servers import Behaviour, Connection, RawServer, answer, refused_port
 from tests.settings_sample import NOWHERE, TODAY
 from tests.waiting import until_true
@@ -171,6 +174,21 @@ async def test_who_is_away_or_not_trusted_is_said_so(tmp_path: Path) -> None:
                 ca_file=str(tmp_path / "none"),
             )
         )
+
+
+async def test_a_certificate_is_verified_before_the_login_is_sent(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    async with (
+        RawServer(listing()) as server,
+        proxy_to(server.port, tls=certificate.server_context()) as proxy,
+    ):
+        address = address_of(f"https://127.0.0.1:{proxy.port}")
+        with pytest.raises(ManagementError, match="certificate is not accepted") as caught:
+            await look_at(address)
+        assert server.received == [], "nobody was told the password"
+        trusting = replace(address, ca_file=str(certificate.certificate))
+        assert (await look_at(trusting)).queues.keys() == {"q"}
+    assert "ca_file" in caught.value.fix
 
 
 async def test_policies_that_are_not_told_are_kept_apart_from_none() -> None:

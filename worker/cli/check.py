@@ -39,6 +39,12 @@ _ENDINGS = {
     Blame.DEFECT: ExitCode.FAILED,
 }
 _SIGNS = {Verdict.OK: "ok", Verdict.WARN: "WARN", Verdict.FAIL: "FAIL", Verdict.SKIP: "skip"}
+_COLOURS = {
+    Verdict.OK: "green",
+    Verdict.WARN: "bold yellow",
+    Verdict.FAIL: "bold red",
+    Verdict.SKIP: "dim",
+}
 _SIGN_WIDTH = 4
 _ID_WIDTH = max(len(check.id) for check in CHECKS)
 _WIDEST = 120
@@ -273,7 +279,7 @@ class Page:
         if self._failures and self._lines >= shutil.get_terminal_size().lines:
             self._print("\nWhat failed")
             for text in self._failures:
-                self._print(text)
+                self._print(text, _COLOURS[Verdict.FAIL])
 
     def _end_heading(self, following: Group | None) -> None:
         self._show_waiting()
@@ -294,11 +300,11 @@ class Page:
         text = drawn(row, self._width)
         if row.verdict is Verdict.FAIL:
             self._failures.append(text)
-        self._print(text)
+        self._print(text, _COLOURS[row.verdict])
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, colour: str = "") -> None:
         self._lines += text.count("\n") + 1
-        self._output.record({}, text)
+        self._output.record({}, text, colour=colour)
 
 
 def _page_width() -> int:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from worker.cli.exit_codes import CommandError, ExitCode
 
@@ -87,14 +88,19 @@ class Output:
             case other:
                 assert_never(other)
 
-    def record(self, record: Row, sentence: str | None = None) -> None:
-        """Print one record of a stream at once; ``sentence`` is what people see instead."""
+    def record(self, record: Row, sentence: str | None = None, *, colour: str = "") -> None:
+        """Print one record of a stream at once; ``sentence`` is what people see instead.
+
+        Its first word has the ``colour``, where there is any.
+        """
         match self.format:
             case Format.HUMAN | Format.AUTO:
                 shown = sentence or "  ".join(
                     f"{name}={_cell(each)}" for name, each in record.items()
                 )
-                self._console.print(escape(shown), soft_wrap=True)
+                text = Text(shown)
+                text.highlight_regex(r"^\s*\S+", colour)
+                self._console.print(text, soft_wrap=True)
             case Format.PLAIN:
                 self._line("\t".join(_cell(each) for each in record.values()))
             case Format.JSON | Format.JSONL:

@@ -6,6 +6,7 @@ from uuid import UUID
 import typer
 
 from worker.cli.actor import operating_system_account
+from worker.cli.completions import origins
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.missed_answers import resend_missed, wanted_answers
@@ -52,7 +53,11 @@ def _resend(
     ] = None,
     origin: Annotated[
         str | None,
-        typer.Option("--origin", help="What this id_origin was answered within a period."),
+        typer.Option(
+            "--origin",
+            help="What this id_origin was answered within a period.",
+            autocompletion=origins,
+        ),
     ] = None,
     since: Annotated[
         str | None,
