@@ -384,6 +384,6 @@ async def test_a_dead_broker_is_told_in_our_words_alone(broker: Broker, tmp_path
             ended = await run(place.file(), "check", "--only", "AMQP001", "--json")
     assert ended.code == 69
     (row,) = json.loads(ended.out)
-    assert "cannot be reached" in row["cause"]
+    assert row["cause"].endswith("cannot be reached: Connection refused")
     (said,) = ended.err.splitlines()
     assert json.loads(said)["error"]["code"] == "check_failed"

@@ -39,7 +39,8 @@ async def test_a_broker_that_is_not_there_is_unreachable_in_one_line() -> None:
     address = BrokerAddress(host="127.0.0.1", port=free_port(), password=Secret(_PASSWORD))
     trouble = await _refusal(address)
     assert trouble.kind is TroubleKind.UNREACHABLE
-    assert f"127.0.0.1:{address.port} cannot be reached" in trouble.reason
+    place = f"127.0.0.1:{address.port}"
+    assert trouble.reason == f"{place} cannot be reached: Connection refused"
     assert "\n" not in trouble.reason
     assert _PASSWORD not in f"{trouble!r} {trouble}"
 
@@ -47,6 +48,7 @@ async def test_a_broker_that_is_not_there_is_unreachable_in_one_line() -> None:
 async def test_an_unknown_host_is_unreachable() -> None:
     trouble = await _refusal(BrokerAddress(host="no-such-host.invalid"))
     assert trouble.kind is TroubleKind.UNREACHABLE
+    assert " -" not in trouble.reason, "the resolver's number says nothing to people"
 
 
 async def test_a_wrong_password_is_a_refusal_and_not_an_outage(broker: Broker) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -189,6 +191,19 @@ def broker_text(error: BaseException) -> str:
     return words or type(error).__name__
 
 
+def system_text(error: BaseException) -> str:
+    """Why a connection failed in the system's own words, without its number and the address.
+
+    The loop's are ``[Errno 111] Connect call failed ('127.0.0.1', 5672)``, a resolver's number is
+    negative, and the broker's reply codes are numbers of another kind.
+    """
+    match error.args:
+        case (int() as number, str() as words, *_) if number in errno.errorcode or number < 0:
+            return words if number < 0 else os.strerror(number)
+        case _:
+            return broker_text(error)
+
+
 def _tls_context(address: BrokerAddress) -> ssl.SSLContext:
     """Verify the broker's certificate and name, always: there is no setting to switch it off."""
     for file in (address.ca_file, address.certificate_file, address.key_file):
@@ -223,7 +238,7 @@ def _trouble(address: BrokerAddress, error: BaseException) -> BrokerTroubleError
             reason = f"{place}: {certificate}"
             return BrokerTroubleError(TroubleKind.CERTIFICATE, reason)
         case _:
-            reason = f"{place} cannot be reached: {broker_text(error)}"
+            reason = f"{place} cannot be reached: {system_text(error)}"
     return BrokerTroubleError(TroubleKind.UNREACHABLE, reason)
 
 

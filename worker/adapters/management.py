@@ -16,6 +16,7 @@ import aiohttp
 from yarl import URL
 
 from worker import __version__
+from worker.adapters.connection import system_text
 from worker.rules import ManagementAddress
 from worker.topology.picture import (
     Facts,
@@ -81,8 +82,7 @@ async def look_at(address: ManagementAddress, *, seconds: float = SECONDS) -> Pi
         reason = "its certificate is not accepted"
         raise ManagementError(reason, _TRUST) from error
     except aiohttp.ClientConnectorError as error:
-        # Of the error only the system's own words: its text repeats the address.
-        reason = f"it cannot be reached: {error.os_error.strerror or 'no connection'}"
+        reason = f"it cannot be reached: {system_text(error.os_error)}"
         raise ManagementError(reason) from error
     except (aiohttp.ClientError, OSError) as error:
         reason = f"the exchange broke off: {type(error).__name__}"

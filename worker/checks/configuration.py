@@ -9,6 +9,9 @@ from worker.checks.deployment import Deployment
 from worker.checks.verdicts import Blame, Group, Remark, fail, ok, skip, warn
 from worker.model import Endpoint
 
+AFTER_FAULTS = "told once the other faults are mended"
+"""Why a check of settings that were refused has nothing to say."""
+
 _FORM = "CFG001"
 _FINGERPRINT_LENGTH = 8
 
@@ -50,7 +53,7 @@ def _settings_check(
             return found
         if not deployment.is_readable:
             # One fault hides others: nothing is promised about settings that were refused.
-            return [skip("told once the other faults are mended", about=title)]
+            return [skip(AFTER_FAULTS, about=title)]
         return [ok(title)]
 
     return Check(

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from worker.checks import (
+    AFTER_FAULTS,
     CHECKS,
     NEEDS,
     NOT_VISIBLE,
@@ -48,7 +49,7 @@ _COLOURS = {
 _SIGN_WIDTH = 4
 _ID_WIDTH = max(len(check.id) for check in CHECKS)
 _WIDEST = 120
-_SHARED_REASONS = (NEEDS, NOT_VISIBLE)
+_SHARED_REASONS = (AFTER_FAULTS, NEEDS, NOT_VISIBLE)
 _EXPLAINED = ("check", "group", "title", "fix", "at_start", "exit_code")
 _MARGIN = " " * (_ID_WIDTH + 4)
 
