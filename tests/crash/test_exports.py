@@ -46,6 +46,7 @@ async def bring_in(office: Office, path: Path, fuse: Fuse) -> None:
         publisher=FusedPublisher(office.world.broker, fuse),
         reason="another broker",
         on_fate=lambda _letter, _fate: None,
+        on_met=lambda _steps: None,
     )
 
 

@@ -69,6 +69,7 @@ async def bring_in(office: Office, path: Path, fates: Fates | None = None) -> Im
             publisher=office.world.broker,
             reason="another broker",
             on_fate=(fates or Fates()).on,
+            on_met=lambda _steps: None,
         )
     finally:
         office.collect()

@@ -103,6 +103,7 @@ async def test_letters_arrive_elsewhere_as_a_walk_leaves_them_here(
                     publisher=publisher,
                     reason="another broker",
                     on_fate=lambda _letter, _fate: None,
+                    on_met=lambda _steps: None,
                 )
                 assert (done.fates, done.is_complete) == (expected, True)
             assert await queue.depth() == 2

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -11,7 +12,7 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_exported import export_error
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
-from worker.cli.output import Format
+from worker.cli.output import Format, Output
 from worker.contract.times import time_text
 from worker.exports.files import Export, ExportError, read_export
 from worker.exports.importing import Fate, Importer, ImportReport, QueueDisturbedError
@@ -19,13 +20,11 @@ from worker.exports.lines import ExportedLetter
 from worker.walks import NotConfirmedError
 
 _WHY = {
-    Fate.IMPORTED: "in the queue now",
-    Fate.UNKNOWN: "in the queue now; this ledger does not know it",
-    Fate.PRESENT: "not imported: the queue has it",
-    Fate.STALE: "not imported: it was decided again since",
-    Fate.DONE: "not imported: it is paid or cancelled",
-    Fate.RESOLVED: "not imported: an operator set it aside",
+    Fate.STALE: "it was decided again since",
+    Fate.DONE: "it is paid or cancelled",
+    Fate.RESOLVED: "an operator set it aside",
 }
+"""Why a letter is left out for good; people are told of each of these."""
 
 
 def import_letters(
@@ -85,51 +84,71 @@ def _refuse_foreign(context: CommandContext, export: Export) -> None:
 
 
 async def _rehearsed(context: CommandContext, export: Export) -> ImportReport:
+    shown = Shown(context.output)
     async with opened_ledger(context) as ledger:
         importer = Importer(ledger=ledger, actor=operating_system_account())
-        return await importer.rehearse(export, lambda *each: _show(context, *each))
+        report = await importer.rehearse(export, shown.show)
+    shown.tell_people()
+    return report
 
 
 async def _imported(
     context: CommandContext, export: Export, reason: str, *, is_answered: bool
 ) -> ImportReport:
-    output = context.output
+    output, shown = context.output, Shown(context.output)
     async with opened_ledger(context) as ledger, opened_desk(context) as desk:
         output.confirm(
             f"Put what the queue lacks of these {export.letters} letters among the dead letters?",
             is_answered=is_answered,
         )
         importer = Importer(ledger=ledger, actor=operating_system_account())
-        with output.progress("imported or left out", export.letters) as advance:
+        steps = await desk.dead_letters.depth() + export.letters
+        with output.progress("looked through and imported", steps) as advance:
 
             def on_fate(letter: ExportedLetter, fate: Fate) -> None:
-                _show(context, letter, fate)
+                shown.show(letter, fate)
                 advance(1)
 
-            return await importer.bring_in(
+            report = await importer.bring_in(
                 export,
                 queue=desk.dead_letters,
                 publisher=desk.publisher,
                 reason=reason,
                 on_fate=on_fate,
+                on_met=advance,
             )
+    shown.tell_people()
+    return report
 
 
-def _show(context: CommandContext, letter: ExportedLetter, fate: Fate) -> None:
-    """Every letter for programs; for people only those that are not simply imported."""
-    output = context.output
-    if output.format is Format.HUMAN and fate is Fate.IMPORTED:
-        return
-    output.record(
-        {"payment_id": letter.operation_id, "sequence": letter.sequence, "fate": fate},
-        f"{letter.operation_id}  {_WHY[fate]}",
-    )
+class Shown:
+    """Every letter at once for programs; for people, at the end, those left out for good."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._left_out: list[tuple[UUID, Fate]] = []
+
+    def show(self, letter: ExportedLetter, fate: Fate) -> None:
+        """Take note of one letter."""
+        if self._output.format is not Format.HUMAN:
+            self._output.record(
+                {"payment_id": letter.operation_id, "sequence": letter.sequence, "fate": fate}
+            )
+        elif fate in _WHY:
+            self._left_out.append((letter.operation_id, fate))
+
+    def tell_people(self) -> None:
+        """Tell the reasons, below the bar and not through it."""
+        for operation_id, fate in self._left_out:
+            record = {"payment_id": operation_id, "fate": fate}
+            self._output.record(record, f"{operation_id}  left out: {_WHY[fate]}")
 
 
 def _tell(context: CommandContext, report: ImportReport, *, is_rehearsed: bool) -> ExitCode:
     output, fates = context.output, report.fates
     published = sum(count for fate, count in fates.items() if fate.is_published)
-    left_out = sum(fates.values()) - published
+    present = fates.get(Fate.PRESENT, 0)
+    left_out = sum(fates.values()) - published - present
     if output.is_json:
         output.record(
             {
@@ -140,8 +159,10 @@ def _tell(context: CommandContext, report: ImportReport, *, is_rehearsed: bool) 
         )
     if unknown := fates.get(Fate.UNKNOWN, 0):
         output.warn(
-            f"{unknown} letters are not known to this ledger: replayed, they end in doubt.",
-            fix="Use the ledger they were decided in.",
+            f"{unknown} letters are not known to this ledger: replayed, those that were called"
+            " before end in doubt.",
+            fix="Use the ledger they were decided in; those that nobody has decided are found by"
+            " `payment-worker dead-letters sync`.",
         )
     if not report.is_complete:
         output.warn(
@@ -154,5 +175,7 @@ def _tell(context: CommandContext, report: ImportReport, *, is_rehearsed: bool) 
             f"{published} would be put in the queue unless it has them, {left_out} left out."
         )
     else:
-        output.success(f"{published} imported, {left_out} left out.")
+        output.success(
+            f"{published} imported, {present} were in the queue already, {left_out} left out."
+        )
     return ExitCode.OK

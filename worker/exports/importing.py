@@ -46,6 +46,7 @@ class Fate(StrEnum):
         return self in {Fate.IMPORTED, Fate.UNKNOWN}
 
 
+Progress = Callable[[int], None]
 OnFate = Callable[[ExportedLetter, Fate], None]
 
 
@@ -88,9 +89,11 @@ class Importer:
         publisher: Publisher,
         reason: str,
         on_fate: OnFate,
+        on_met: Progress,
     ) -> ImportReport:
         """Publish what the queue lacks and this ledger has not moved beyond.
 
+        ``on_met`` is told of every letter of the queue that the walk meets first.
         Raises ``QueueLockedError``, ``QueueDisturbedError``, ``NotConfirmedError`` (while the
         queue was looked through: nothing was published), ``ExportError`` and
         ``StoreUnavailableError``.
@@ -106,7 +109,7 @@ class Importer:
             actor=self._actor,
             purpose=ACTION,
         ) as walk:
-            present = await _present(walk)
+            present = await _present(walk, on_met)
             for letter in letters_of(export):
                 await walk.hold()
                 fate, answer = await self._judged(letter, present)
@@ -155,12 +158,13 @@ class Importer:
         )
 
 
-async def _present(walk: Walk) -> frozenset[tuple[UUID, int, bool]]:
+async def _present(walk: Walk, on_met: Progress) -> frozenset[tuple[UUID, int, bool]]:
     """What the queue holds; each letter is put back. Raises ``QueueDisturbedError``."""
     names: set[tuple[UUID, int, bool]] = set()
     async for letter in walk:
         copy = exported(rotated_copy(letter.delivery, envelope=letter.broker_made))
         await letter.keep()
+        on_met(1)
         if copy is not None:
             names.add(copy.name)
     if not walk.is_complete:

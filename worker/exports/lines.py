@@ -2,8 +2,10 @@
 
 A letter's line is the copy that puts it back at the end of its queue, so what is imported is what
 a walk would have left there. JSON Lines, so that a file of any length is written and read letter
-by letter; the seal is the SHA-256 over all bytes before it. It tells of accidents: whoever can
-write the file can seal it, and is therefore not believed about who a letter is.
+by letter; the seal is the SHA-256 over all bytes before it. It tells of accidents, not of forgery:
+whoever can write the file can seal it, as whoever may publish to the dead letters can put anything
+there. So a letter may name no payment but its own, and what it asks for is judged by the ledger
+when it is replayed.
 """
 
 import json
