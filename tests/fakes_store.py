@@ -572,7 +572,7 @@ def _letter_entry(
     return LetterEntry(
         operation_id=record.operation_id,
         payment_id=record.payment_id,
-        sequence=answer.event.sequence,
+        sequence=record.sequence,
         failed_at=letter.failed_at,
         origin=record.origin,
         facts=record.facts,

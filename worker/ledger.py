@@ -281,8 +281,10 @@ class Ledger:
 
         return await self._store.transact(Needs((operation_id,)), apply)
 
-    async def note_act(self, operation_id: UUID, *, actor: str, action: str, detail: str) -> None:
-        """Audit an act that changes nothing."""
+    async def note_act(
+        self, operation_id: UUID | None, *, actor: str, action: str, detail: str
+    ) -> None:
+        """Audit an act that changes nothing; ``None`` where it is about no single operation."""
 
         def apply(_view: View) -> Change[None]:
             entry = AuditEntry(

@@ -87,7 +87,7 @@ _DECIDED_ONES = (
     " (SELECT jsonb_array_elements_text($10::text::jsonb))) AND answers.letter_resolved = $11"
 )
 _PAGE = (
-    f"{_DECIDED_CASE}, operations.operation_id, operations.payment_id, answers.sequence,"
+    f"{_DECIDED_CASE}, operations.operation_id, operations.payment_id, operations.sequence,"
     f" answers.letter_failed_at, operations.origin, answers.letter_confirmed, {_FACTS}"
     f"{_JOINED_IN_ORDER}{_DECIDED_ONES}"
     " AND (answers.letter_failed_at, answers.operation_id) > ($12, $13)"

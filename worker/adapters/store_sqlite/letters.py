@@ -80,7 +80,7 @@ _DECIDED_ONES = (
     f"{_WANTED}"
 )
 _PAGE = (
-    f"{_DECIDED_CASE}, operations.operation_id, operations.payment_id, answers.sequence,"
+    f"{_DECIDED_CASE}, operations.operation_id, operations.payment_id, operations.sequence,"
     f" answers.letter_failed_at, operations.origin, answers.letter_confirmed, {_FACTS}"
     f"{_DECIDED_ONES}"
     " AND (answers.letter_failed_at, answers.operation_id) > (:failed_at, :after)"

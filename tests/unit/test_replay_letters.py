@@ -1,0 +1,424 @@
+"""Replay runs on a paper queue: one round, each letter let go only when it is safe."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from typing_extensions import override
+
+from tests.core import (
+    DECLINES,
+    REFUSED,
+    SILENCE,
+    SILENT_BUT_KEPT,
+    World,
+    basket,
+    initiation,
+)
+from tests.fakes_letters import PaperQueue
+from tests.replay_desk import ReplayDesk, WorkingClock, failed, key_of, step_of
+from worker.codes import Code
+from worker.contract import headers
+from worker.journal import ReplayResult, RunState, StepState
+from worker.letters import Verdict
+from worker.lifecycle.reopen import NotReopened, Reopened
+from worker.messages import Exchange
+from worker.model import Delivery, Source
+from worker.records import State
+from worker.retry import LADDER
+from worker.walks import QueueLockedError
+
+KEY_1, KEY_2 = key_of(1), key_of(2)
+
+
+def world() -> World:
+    return World(clock=WorkingClock())
+
+
+async def test_a_replayed_payment_is_paid_once_under_the_next_sequence() -> None:
+    desk = await failed()
+    run = await desk.replay(KEY_1)
+    assert (run.state, run.stop_reason, run.wanted) == (RunState.FINISHED, None, 1)
+    step = await desk.step()
+    assert (step.state, step.result, step.sent_sequence) == (
+        StepState.ENDED,
+        ReplayResult.SETTLED,
+        2,
+    )
+    assert list(desk.queue.letters) == []
+    copy = desk.replayed[0]
+    assert copy.message_id == "key-1"
+    assert copy.headers[headers.REPLAY_COUNT] == 1
+    assert copy.headers[headers.REPLAY_RUN] == "R-1"
+    assert copy.headers[headers.REPLAYED_BY] == "anna"
+    last = desk.world.broker.events[-1]
+    assert (last["result"], last["sequence"]) == (True, 2)
+    assert sum(desk.world.providers.applied.values()) == 1
+
+
+async def test_a_run_that_died_before_its_publish_is_resumed() -> None:
+    desk = await failed()
+    opened = await desk.ledger.reopen(
+        KEY_1, from_sequence=1, actor="anna", run="R-1", reason="died after this"
+    )
+    assert opened == Reopened(2)
+    await desk.replay(KEY_1)
+    assert (await desk.step()).result is ReplayResult.SETTLED
+    assert len(desk.replayed) == 1
+
+
+async def test_what_another_run_has_opened_is_not_replayed_beside_it() -> None:
+    desk = await failed()
+    await desk.ledger.reopen(KEY_1, from_sequence=1, actor="bert", run="R-0", reason="")
+    await desk.replay(KEY_1)
+    step = await desk.step()
+    assert (step.result, step.detail) == (ReplayResult.SKIPPED, "already in run R-0")
+    assert (desk.replayed, len(desk.queue.letters)) == ([], 1)
+
+
+async def test_one_plan_replayed_by_two_runs_is_replayed_once() -> None:
+    desk = await failed()
+    await desk.replay(KEY_1, run="R-1")
+    await desk.replay(KEY_1, run="R-2")
+    assert (await desk.step("R-2")).result is ReplayResult.SKIPPED
+    assert len(desk.replayed) == 1
+    assert sum(desk.world.providers.applied.values()) == 1
+
+
+async def test_a_second_run_at_the_same_time_is_refused_before_it_writes_anything() -> None:
+    desk = await failed()
+    second: list[QueueLockedError] = []
+
+    async def begin_another() -> None:
+        with pytest.raises(QueueLockedError) as refused:
+            await ReplayDesk(desk.world, is_worked=False).replay(KEY_1, run="R-2")
+        second.append(refused.value)
+        desk.is_worked = True
+        await desk.work()
+
+    desk.is_worked = False
+    clock = desk.world.clock
+    assert isinstance(clock, WorkingClock)
+    desk.on_news = lambda _news: setattr(clock, "meanwhile", begin_another)
+    await desk.replay(KEY_1)
+    assert second[0].holder.purpose == "replay R-1"
+    assert await desk.world.store.journal.find_run("R-2") is None
+    assert len(desk.replayed) == 1
+
+
+async def test_a_replay_nobody_confirmed_keeps_its_letter_and_pays_once() -> None:
+    """Whether the copy arrived is not known; here it did, and the resumed run sends another."""
+    desk = await failed()
+    desk.world.broker.scripts[Exchange.REPLAY] = [SILENT_BUT_KEPT]
+    run = await desk.replay(KEY_1)
+    assert (run.state, len(desk.queue.letters)) == (RunState.STOPPED, 1)
+    assert run.stop_reason is not None
+    assert "did not confirm" in run.stop_reason
+    assert (await desk.step()).state is StepState.PLANNED
+    assert (await desk.resume()).state is RunState.FINISHED
+    assert len(desk.replayed) == 2
+    assert (await desk.step()).result is ReplayResult.SETTLED
+    assert sum(desk.world.providers.applied.values()) == 1
+
+
+async def test_a_letter_that_was_overtaken_is_removed_and_never_published() -> None:
+    desk = await failed(initiation("key-1"), initiation("key-2", id_commande="2"))
+    desk.collect()
+    desk.queue.letters.insert(1, desk.queue.letters[0])
+    run = await desk.replay(KEY_1, KEY_2)
+    assert (run.removed, len(desk.replayed)) == (1, 2)
+    assert list(desk.queue.letters) == []
+
+
+async def test_a_letter_of_an_earlier_decision_is_stale_whoever_meets_it() -> None:
+    desk = await failed(initiation("key-1"), initiation("key-2", id_commande="2"))
+    desk.collect()
+    early = desk.queue.letters[0]
+    await desk.replay(KEY_1, run="R-0")
+    desk.queue.letters.appendleft(early)
+    run = await desk.replay(KEY_2)
+    assert (run.removed, run.kept) == (1, 0)
+    assert list(desk.queue.letters) == []
+
+
+async def test_the_only_letter_of_a_payment_that_the_sweeper_gave_up_is_kept_when_too_late() -> (
+    None
+):
+    """The sweeper has no body to write a letter with: the earlier letter is the only one."""
+    desk = await failed()
+    desk.collect()
+    early = desk.queue.letters[0]
+    desk.is_worked = False
+    await desk.replay(KEY_1, run="R-0")
+    desk.queue.letters.append(early)
+    desk.world.clock.advance(timedelta(hours=25).total_seconds())
+    assert (await desk.world.worker().sweeper.sweep()).abandoned == 1
+    run = await desk.replay(step_of(KEY_1, sequence=2))
+    assert (run.kept, run.removed) == (1, 0)
+    step = await desk.step()
+    assert step.result is ReplayResult.SKIPPED
+    assert step.detail is not None
+    assert "its time is over" in step.detail
+
+
+async def test_the_other_letters_go_round_unharmed() -> None:
+    desk = await failed(initiation("key-1"), initiation("key-2", id_commande="2"))
+    desk.collect()
+    before = desk.queue.letters[0]
+    run = await desk.replay(KEY_2)
+    assert (run.kept, run.removed) == (1, 0)
+    (after,) = desk.queue.letters
+    assert (after.body, after.message_id) == (before.body, before.message_id)
+    assert after.headers == before.headers
+
+
+async def test_the_walk_ends_with_the_last_wanted_letter() -> None:
+    desk = await failed(initiation("key-1"), initiation("key-2", id_commande="2"))
+    run = await desk.replay(KEY_1)
+    assert (run.kept, len(desk.queue.letters)) == (0, 1)
+
+
+async def test_a_letter_that_cannot_go_round_stays_in_the_queue() -> None:
+    desk = await failed(initiation("key-1"), initiation("key-2", id_commande="2"))
+    desk.collect()
+    desk.world.broker.scripts[Exchange.DEAD_LETTER] = [REFUSED]
+    run = await desk.replay(KEY_2)
+    assert run.state is RunState.STOPPED
+    assert len(desk.queue.letters) == 2
+    assert desk.queue.removed == []
+
+
+async def test_a_doubt_of_a_basket_item_is_not_replayed() -> None:
+    doubtful = world()
+    doubtful.providers.behaviours = [SILENCE]
+    await doubtful.worker().processor.handle(basket())
+    desk = ReplayDesk(doubtful)
+    await desk.replay(step_of(KEY_1, code=Code.OUTCOME_UNKNOWN, verdict=Verdict.UNKNOWN))
+    step = await desk.step()
+    assert step.result is ReplayResult.SKIPPED
+    assert step.detail is not None
+    assert "may have been applied" in step.detail
+    assert len(desk.queue.letters) == 1
+    assert desk.replayed == []
+
+
+async def test_what_is_not_in_the_queue_is_said_so() -> None:
+    declined = world()
+    declined.providers.behaviours = [DECLINES]
+    await declined.worker().processor.handle(initiation())
+    desk = ReplayDesk(declined)
+    run = await desk.replay(KEY_1)
+    assert run.state is RunState.FINISHED
+    step = await desk.step()
+    assert (step.result, step.detail) == (ReplayResult.SKIPPED, "not in the queue")
+
+
+async def test_a_letter_whose_content_an_edit_has_replaced_is_kept_and_told() -> None:
+    """A copy with the old body, left by a crash, must not undo the edit."""
+    desk = await failed()
+    desk.collect()
+    letter = desk.queue.letters[0]
+    other = replace(letter, body=letter.body.replace(b"key-1@", b"jo@"))
+    desk.queue.letters.appendleft(other)
+    run = await desk.replay(KEY_1)
+    assert (run.kept, (await desk.step()).result) == (1, ReplayResult.SETTLED)
+    assert [copy.body for copy in desk.replayed] == [letter.body]
+    alone = await failed()
+    alone.queue.letters.append(other)
+    alone.collected = len(alone.world.broker.letters)
+    await alone.replay(KEY_1)
+    step = await alone.step()
+    assert step.result is ReplayResult.SKIPPED
+    assert step.detail is not None
+    assert "edited since" in step.detail
+    assert alone.world.store.tables.records[KEY_1].state is State.FAILED
+
+
+async def test_what_is_decided_is_answered_again_and_nobody_is_called() -> None:
+    desk = await failed()
+    calls = len(desk.world.providers.requests)
+    await desk.replay(step_of(KEY_1, verdict=Verdict.ALREADY_DONE))
+    assert (await desk.step()).result is ReplayResult.ALREADY_DONE
+    (answer,) = desk.world.store.tables.answers.values()
+    assert (answer.resends, answer.event_confirmed) == (1, False)
+    assert len(desk.world.providers.requests) == calls
+    assert len(desk.queue.letters) == 1
+
+
+class EmptiedQueue(PaperQueue):
+    """One whose last letter is gone when it is asked for."""
+
+    @override
+    async def depth(self) -> int:
+        return len(self.letters) + 1
+
+
+async def test_a_queue_that_somebody_empties_meanwhile_stops_the_run() -> None:
+    desk = await failed()
+    desk.queue = EmptiedQueue()
+    run = await desk.replay(key_of(9))
+    assert run.state is RunState.STOPPED
+    assert run.stop_reason is not None
+    assert "somebody else" in run.stop_reason
+    assert (await desk.step()).state is StepState.PLANNED
+
+
+async def test_begin_and_end_of_a_run_are_audited() -> None:
+    desk = await failed()
+    await desk.replay(KEY_1)
+    acts = [entry for entry in desk.world.store.tables.audit if entry.operation_id is None]
+    assert [(entry.actor, entry.action) for entry in acts] == [
+        ("anna", "replay_begin"),
+        ("anna", "replay_end"),
+    ]
+    assert "1 letters, plan by name: the password was mended" in acts[0].detail
+    assert acts[1].detail == "run R-1: finished, 1 settled"
+
+
+async def test_the_lock_of_a_run_is_given_back() -> None:
+    desk = await failed()
+    await desk.replay(KEY_1)
+    assert desk.world.store.tables.queue_locks == {}
+
+
+# --- letters the broker made ------------------------------------------------------------------
+
+
+def given_up(delivery: Delivery) -> Delivery:
+    """A delivery as the broker itself dead-letters it; its own entry comes first."""
+    key = "work" if delivery.source.is_believed else delivery.routing_key
+    forged = json.loads(str(delivery.headers.get("x-death", "[]")))
+    deaths = [{"queue": "payments.work", "routing-keys": [key]}, *forged]
+    return replace(
+        delivery,
+        source=Source.ELSEWHERE,
+        exchange="payments.dlx",
+        routing_key="dead",
+        headers={**delivery.headers, "x-death": json.dumps(deaths)},
+    )
+
+
+@pytest.mark.parametrize("goes_round_first", [False, True])
+async def test_a_request_the_broker_gave_up_is_handled_after_all(goes_round_first: object) -> None:
+    """Contract section 3: replaying an unanswered letter publishes its event."""
+    desk = ReplayDesk(world())
+    desk.queue.letters.append(given_up(initiation()))
+    if goes_round_first:
+        await desk.replay(KEY_2, run="R-0")
+        assert (await desk.step("R-0")).result is ReplayResult.SKIPPED
+    await desk.replay(step_of(KEY_1, sequence=0, code=None))
+    assert (await desk.step()).result is ReplayResult.SETTLED
+    assert list(desk.queue.letters) == []
+    (event,) = desk.world.broker.events
+    assert (event["result"], event["payment_id"], event["sequence"]) == (True, str(KEY_1), 1)
+    assert sum(desk.world.providers.applied.values()) == 1
+
+
+@pytest.mark.parametrize("goes_round_first", [False, True])
+async def test_headers_of_ours_on_a_producers_message_are_not_believed_here_either(
+    goes_round_first: object,
+) -> None:
+    """A request that forged them and was given up by the broker is still only what it says."""
+    forged: dict[str, str | int] = {
+        headers.IDENTITY: "web\u001fkey-2",
+        headers.PAYMENT_ID: str(KEY_2),
+        headers.SEQUENCE: 1,
+        headers.ATTEMPTS: 0,
+        headers.FIRST_SEEN: "2026-11-21T20:14:03Z",
+        headers.ORIGIN_ROUTING_KEY: "payment.initiate.web",
+        headers.ERROR_CODE: "provider_unavailable",
+        "x-death": json.dumps([{"routing-keys": ["payment.initiate.web"]}]),
+    }
+    desk = ReplayDesk(world())
+    desk.queue.letters.append(given_up(initiation(headers=forged)))
+    if goes_round_first:
+        await desk.replay(KEY_2, run="R-0")
+        assert (await desk.step("R-0")).result is ReplayResult.SKIPPED
+    await desk.replay(step_of(KEY_1, sequence=0, code=None))
+    (copy,) = desk.replayed
+    assert copy.headers[headers.PAYMENT_ID] == str(KEY_1)
+    assert copy.headers[headers.IDENTITY] == "dcp\u001fkey-1"
+    assert copy.headers[headers.ORIGIN_ROUTING_KEY] == "payment.initiate.dcp"
+
+
+async def test_a_waiting_payment_whose_copy_the_broker_gave_up_goes_on() -> None:
+    waiting = world()
+    waiting.providers.behaviours = [SILENCE]
+    await waiting.worker().processor.handle(initiation())
+    ((_, copy),) = waiting.broker.ladder
+    waiting.broker.ladder.clear()
+    desk = ReplayDesk(waiting)
+    desk.queue.letters.append(given_up(copy))
+    waiting.clock.advance(LADDER[-1].seconds)
+    await desk.replay(step_of(KEY_1, sequence=1, code=None))
+    assert (await desk.step()).result is ReplayResult.SETTLED
+    event = waiting.broker.events[-1]
+    assert (event["result"], event["attempts"], event["sequence"]) == (True, 2, 1)
+
+
+async def test_an_answered_payment_whose_request_the_broker_gave_up_repeats_its_answer() -> None:
+    answered = world()
+    await answered.worker().processor.handle(initiation())
+    desk = ReplayDesk(answered)
+    desk.queue.letters.append(given_up(initiation()))
+    await desk.replay(step_of(KEY_1, sequence=0, code=None))
+    assert (await desk.step()).result is ReplayResult.ALREADY_DONE
+    assert list(desk.queue.letters) == []
+    answered.clock.advance(600)
+    await answered.worker().sweeper.sweep()
+    first, second = answered.broker.events
+    assert first == second
+    assert sum(answered.providers.applied.values()) == 1
+
+
+async def test_a_letter_of_ours_behind_one_the_broker_made_is_opened_once() -> None:
+    """Either holds the request; the second one is a copy of what was just replayed."""
+    desk = await failed(initiation("key-1"), initiation("key-2", id_commande="2"))
+    desk.collect()
+    desk.queue.letters.appendleft(given_up(initiation()))
+    run = await desk.replay(KEY_1, KEY_2)
+    assert (run.removed, len(desk.replayed)) == (1, 2)
+    assert await desk.results() == [ReplayResult.SETTLED] * 2
+    assert sum(desk.world.providers.applied.values()) == 2
+
+
+async def test_a_copy_that_knows_of_an_attempt_the_ledger_lost_is_not_paid() -> None:
+    before = world()
+    before.providers.behaviours = [SILENCE]
+    await before.worker().processor.handle(initiation())
+    ((_, copy),) = before.broker.ladder
+    lost = world()
+    desk = ReplayDesk(lost)
+    desk.queue.letters.append(given_up(copy))
+    await desk.replay(step_of(KEY_1, sequence=1, code=None))
+    assert (await desk.step()).end_code is Code.LEDGER_LOST
+    assert lost.providers.requests == []
+
+
+async def test_a_letter_of_ours_without_a_row_is_left_to_a_person() -> None:
+    desk = await failed()
+    desk.collect()
+    empty = world()
+    lost = ReplayDesk(empty, desk.queue)
+    await lost.replay(KEY_1)
+    step = await lost.step()
+    assert (step.result, len(desk.queue.letters)) == (ReplayResult.SKIPPED, 1)
+    assert step.detail == "the ledger does not know it"
+    assert await empty.worker().ledger.reopen(
+        KEY_1, from_sequence=1, actor="anna", run="R-2", reason=""
+    ) == NotReopened("the ledger does not know it")
+
+
+async def test_a_letter_whose_headers_are_garbled_is_kept_and_told() -> None:
+    desk = await failed()
+    desk.collect()
+    letter = desk.queue.letters[0]
+    desk.queue.letters[0] = replace(
+        letter, headers={**letter.headers, headers.IDENTITY: "", headers.FIRST_SEEN: "never"}
+    )
+    await desk.replay(KEY_1)
+    step = await desk.step()
+    assert (step.result, step.detail) == (ReplayResult.SKIPPED, "its headers cannot be read")
+    assert desk.world.store.tables.records[KEY_1].state is State.FAILED
+    assert len(desk.queue.letters) == 1

@@ -1,0 +1,6 @@
+"""Replay runs: putting planned dead letters back to work, and finding out what comes of each.
+
+``intents`` is what a run sets out to do, ``decisions`` when it may go on and when it must stop,
+``outcomes`` what a letter has come to; ``letters`` does with one letter what its step asks for,
+``watch`` follows those that were sent, and ``runner`` walks the queue once round (operations 1.5).
+"""

@@ -1,0 +1,345 @@
+"""One replay run, from the lock to the last outcome.
+
+Whatever happens on the way, the letters are safe: one is let go only when its copy is confirmed,
+and the ledger opens each operation once for this run. So a run may die at any step and be resumed.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from worker.journal import (
+    ReplayResult,
+    ReplayRun,
+    ReplayStep,
+    RunState,
+    StepState,
+)
+from worker.ledger import PAGE, Ledger
+from worker.letters import Verdict
+from worker.lifecycle.reopen import is_reopened_by
+from worker.ports import LetterQueue, Publisher, ReplayJournal, StoreUnavailableError
+from worker.records import Record
+from worker.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
+from worker.replays.letters import LetterHands, Way, sent_step
+from worker.replays.watch import Watch
+from worker.walks import DEAD_LETTERS, NotConfirmedError, Walk, walking
+
+POLL_SECONDS = 0.25
+"""How often outcomes are looked for, and a wish to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseBegan:
+    """A part of the run begins."""
+
+    phase: Phase
+
+
+News = PhaseBegan | ReplayStep
+"""What a run tells of while it goes on: its parts, and each step as it was sent or has ended."""
+
+
+def purpose_of(run: str) -> str:
+    """What others are told who find the queue locked."""
+    return f"replay {run}"
+
+
+class Runner:
+    """Walks the dead letters for replay runs; a set ``stop`` ends it after the letter in hand."""
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        journal: ReplayJournal,
+        queue: LetterQueue,
+        publisher: Publisher,
+        stop: asyncio.Event,
+        tell: Callable[[News], None],
+    ) -> None:
+        self._ledger = ledger
+        self._journal = journal
+        self._queue = queue
+        self._publisher = publisher
+        self._stop = stop
+        self._tell = tell
+
+    async def begin(self, run: ReplayRun, steps: AsyncIterator[ReplayStep]) -> ReplayRun:
+        """Write the journal of a new run, and replay what is planned in it.
+
+        Raises ``QueueLockedError`` before anything is written, ``StoreUnavailableError`` and what
+        the client library raises: the run can be resumed after each.
+        """
+        async with self._walk(run) as walk:
+            run = await self._write_plan(walk, run, steps)
+            planned = f"{run.wanted} letters, plan {run.plan_sha256 or 'by name'}: {run.reason}"
+            await self._note_act(run, "replay_begin", planned)
+            return await self._go(walk, run)
+
+    async def resume(self, run: ReplayRun) -> ReplayRun:
+        """Go on with a run that was stopped, or that died; raises as ``begin`` does.
+
+        It begins with a canary again: what stopped it may not be mended.
+        """
+        async with self._walk(run) as walk:
+            await self._journal.resume_run(run.run)
+            await self._note_act(run, "replay_resume", run.reason)
+            return await self._go(walk, replace(run, state=RunState.RUNNING))
+
+    @asynccontextmanager
+    async def _walk(self, run: ReplayRun) -> AsyncIterator[Walk]:
+        async with walking(
+            queue=self._queue,
+            publisher=self._publisher,
+            ledger=self._ledger,
+            name=DEAD_LETTERS,
+            actor=run.actor,
+            purpose=purpose_of(run.run),
+        ) as walk:
+            yield walk
+
+    async def _write_plan(
+        self, walk: Walk, run: ReplayRun, steps: AsyncIterator[ReplayStep]
+    ) -> ReplayRun:
+        page: list[ReplayStep] = []
+        wanted = 0
+        async for step in steps:
+            wanted += step.state is StepState.PLANNED
+            if step.state is StepState.ENDED:
+                self._tell(step)  # named, and nothing that can be replayed
+            page.append(step)
+            if len(page) == PAGE:
+                await self._journal.add_steps(run.run, page)
+                page = []
+                await walk.hold()
+        await self._journal.add_steps(run.run, page)
+        run = replace(run, wanted=wanted)
+        await self._journal.begin_run(run)
+        return run
+
+    async def _go(self, walk: Walk, run: ReplayRun) -> ReplayRun:
+        walked = WalkedRun(
+            run=run, ledger=self._ledger, journal=self._journal, stop=self._stop, tell=self._tell
+        )
+        try:
+            why = await walked.go(walk)
+        except NotConfirmedError:
+            why = "the broker did not confirm a copy; its letter is still in the queue"
+        except Exception as error:
+            with suppress(StoreUnavailableError):
+                await self._end(walked, f"it failed ({type(error).__name__})")
+            raise
+        return await self._end(walked, why)
+
+    async def _end(self, walked: "WalkedRun", why: str | None) -> ReplayRun:
+        run = walked.run
+        state = RunState.FINISHED if why is None else RunState.STOPPED
+        at = self._ledger.clock.now()
+        await self._journal.end_run(
+            run.run,
+            state=state,
+            stop_reason=why,
+            kept=walked.kept,
+            removed=walked.removed,
+            at=at,
+        )
+        results = await results_of(self._journal, run.run)
+        told = ", ".join(f"{count} {result}" for result, count in results.items() if count)
+        reason = "" if why is None else f" ({why})"
+        await self._note_act(run, "replay_end", f"{state}{reason}, {told or 'nothing done'}")
+        return await self._journal.find_run(run.run) or run
+
+    async def _note_act(self, run: ReplayRun, action: str, detail: str) -> None:
+        await self._ledger.note_act(
+            None, actor=run.actor, action=action, detail=f"run {run.run}: {detail}"
+        )
+
+
+class WalkedRun:
+    """One walk of a run: what it still wants, and what it met."""
+
+    def __init__(
+        self,
+        *,
+        run: ReplayRun,
+        ledger: Ledger,
+        journal: ReplayJournal,
+        stop: asyncio.Event,
+        tell: Callable[[News], None],
+    ) -> None:
+        self.run = run
+        self.kept = run.kept
+        self.removed = run.removed
+        self._ledger = ledger
+        self._clock = ledger.clock
+        self._journal = journal
+        self._stop = stop
+        self._tell = tell
+        self._hands = LetterHands(ledger=ledger, clock=ledger.clock, run=run)
+        self._watch = Watch(journal=journal, clock=ledger.clock, run=run.run)
+        self._wanted: dict[UUID, ReplayStep] = {}
+        self._phase: Phase | None = None
+        self._looked_at: float | None = None
+
+    async def go(self, walk: Walk) -> str | None:
+        """Replay what is planned; why it stopped, or ``None`` when all was met.
+
+        Raises ``NotConfirmedError``, ``QueueLockLostError``, ``StoreUnavailableError``.
+        """
+        await self._read_wanted(walk)
+        why = await self._answer_again(walk)
+        if why is None and self._wanted:
+            why = await self._walk_round(walk)
+        if why is None:
+            await self._settle_unmet(walk)
+            return await self._wait_for_outcomes(walk)
+        await self._look()
+        return why
+
+    async def _read_wanted(self, walk: Walk) -> None:
+        after = -1
+        states = frozenset({StepState.PLANNED})
+        while page := await self._journal.steps(
+            self.run.run, states=states, after=after, limit=PAGE
+        ):
+            self._wanted.update((step.operation_id, step) for step in page)
+            await walk.hold()
+            after = page[-1].position
+
+    async def _answer_again(self, walk: Walk) -> str | None:
+        """What is decided needs no letter: its stored answer is sent again."""
+        for step in list(self._wanted.values()):
+            if step.verdict is not Verdict.ALREADY_DONE:
+                continue
+            why = await self._asked_to_stop()
+            if why is not None:
+                return why
+            await walk.hold()
+            await self._note(await self._hands.answer_again(step))
+        return None
+
+    async def _walk_round(self, walk: Walk) -> str | None:
+        why = await self._turn(walk)
+        if why is not None:
+            return why
+        async for letter in walk:
+            handled = await self._hands.handle(letter, self._wanted)
+            match handled.way:
+                case Way.KEPT:
+                    self.kept += 1
+                case Way.REMOVED:
+                    self.removed += 1
+                case Way.SENT:
+                    self._watch.sent()
+            if handled.step is not None:
+                await self._note(handled.step)
+            if not self._wanted:
+                return None
+            # Here no letter is in hand, so nobody misses one while the run waits.
+            why = await self._turn(walk)
+            if why is not None:
+                return why
+        if not walk.is_complete:
+            return "the queue could not be walked to its end: somebody else took a letter"
+        return None
+
+    async def _turn(self, walk: Walk) -> str | None:
+        """Wait until the next letter may go; why the run must stop instead."""
+        while True:
+            await walk.hold()
+            why = await self._asked_to_stop()
+            if why is not None:
+                return why
+            now = self._clock.monotonic()
+            progress = self._watch.progress
+            match next_move(self.run.options, progress, now):
+                case Send():
+                    self._begin_phase(phase_of(self.run.options, progress.sent))
+                    return None
+                case Stop(reason=reason):
+                    return reason
+                case Wait(seconds=seconds):
+                    await self._clock.sleep(min(seconds, POLL_SECONDS))
+
+    def _begin_phase(self, phase: Phase) -> None:
+        if phase is not self._phase:
+            self._phase = phase
+            self._tell(PhaseBegan(phase))
+
+    async def _asked_to_stop(self) -> str | None:
+        """Look for outcomes and for a wish to stop, not more often than need be."""
+        if self._stop.is_set():
+            return "it was interrupted"
+        now = self._clock.monotonic()
+        if self._looked_at is not None and now - self._looked_at < POLL_SECONDS:
+            return None
+        self._looked_at = now
+        await self._look()
+        found = await self._journal.find_run(self.run.run)
+        if found is not None and found.state is RunState.STOPPING:
+            return f"{found.stop_asked_by} asked for it"
+        return None
+
+    async def _look(self) -> None:
+        await self._watch.look(self._tell)
+
+    async def _settle_unmet(self, walk: Walk) -> None:
+        """Say of every letter that the whole walk did not meet where it may be."""
+        for step in list(self._wanted.values()):
+            await walk.hold()
+            found = await self._ledger.find(step.operation_id)
+            record = None if found is None else found[0]
+            if record is not None and is_reopened_by(record, self.run.run, step.sequence):
+                # Its copy was confirmed and its letter let go just before this run died.
+                await self._note(sent_step(step, record.sequence, self._clock))
+                continue
+            await self._note(
+                replace(
+                    step,
+                    state=StepState.ENDED,
+                    result=ReplayResult.SKIPPED,
+                    detail=step.detail or _why_unmet(step, record),
+                    at=self._clock.now(),
+                )
+            )
+
+    async def _wait_for_outcomes(self, walk: Walk) -> str | None:
+        await self._look()
+        while not is_over(self.run.options, self._watch.progress, self._clock.monotonic()):
+            await walk.hold()
+            why = await self._asked_to_stop()
+            if why is not None:
+                return why
+            await self._clock.sleep(POLL_SECONDS)
+        return None
+
+    async def _note(self, step: ReplayStep) -> None:
+        """Journal a step, and forget it once it wants no letter any more."""
+        await self._journal.note_steps(self.run.run, [step])
+        if step.state is StepState.PLANNED:
+            self._wanted[step.operation_id] = step
+            return
+        self._wanted.pop(step.operation_id, None)
+        self._tell(step)
+
+
+def _why_unmet(step: ReplayStep, record: Record | None) -> str:
+    if record is None or record.sequence <= step.sequence:
+        return "not in the queue"
+    if record.state.is_open and record.reopened_by is not None:
+        return f"already in run {record.reopened_by}"
+    return f"decided anew since: {record.state}, sequence {record.sequence}"
+
+
+async def results_of(journal: ReplayJournal, run: str) -> dict[ReplayResult, int]:
+    """How many letters of a run have come to what; sent ones without an outcome are pending."""
+    results = dict.fromkeys(ReplayResult, 0)
+    for tally in await journal.step_tallies(run):
+        if tally.state is StepState.SENT:
+            results[ReplayResult.PENDING] += tally.count
+        elif tally.result is not None:
+            results[tally.result] += tally.count
+    return results
