@@ -56,6 +56,17 @@ class Finished:
         return record
 
     @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line that was printed, each read as JSON."""
+        return [json.loads(line) for line in self.output.splitlines()]
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """What a replay of one letter has come to."""
+        (outcome,) = [line for line in self.lines if line["event"] == "outcome"]
+        return outcome
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The table that was printed, read as JSON."""
         rows: list[dict[str, Any]] = json.loads(self.output)

@@ -70,7 +70,7 @@ async def test_a_payment_for_an_unknown_customer_is_edited_replayed_and_paid_onc
     listed = await site.installation.run("dead-letters", "list", "--payment", payment_id, "--json")
     assert [row["replay"] for row in listed.rows] == ["safe"]
     replayed = await site.installation.run(
-        *("dead-letters", "replay", payment_id, "--reason", "e-mail mended", "--json")
+        *("dead-letters", "replay", payment_id, "--reason", "e-mail mended", "--yes", "--json")
     )
     assert replayed.code == 0, replayed.complaint
     answer = await site.erp.answer(sent, number=2)

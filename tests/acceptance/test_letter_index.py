@@ -117,7 +117,7 @@ async def test_the_whole_history_of_a_payment_is_shown_without_a_secret(
     refused = answers[0]["payment_id"]
     before = await site.installation.run("dead-letters", "show", refused, "--json")
     assert before.data["replay"] == "safe"
-    replayed = await site.installation.run("dead-letters", "replay", refused, "--json")
+    replayed = await site.installation.run("dead-letters", "replay", refused, "--yes")
     assert replayed.code == 0, replayed.complaint
     done = await site.installation.run("payments", "show", refused, "--json")
     assert done.code == 0, done.complaint

@@ -41,7 +41,7 @@ async def failed(site: Site, asked: dict[str, object]) -> tuple[Sent, Answer]:
 
 async def replay(site: Site, payment_id: str) -> Finished:
     return await site.installation.run(
-        "dead-letters", "replay", payment_id, "--reason", "cause mended", "--json"
+        *("dead-letters", "replay", payment_id, "--reason", "cause mended", "--yes", "--json")
     )
 
 
@@ -64,7 +64,7 @@ async def test_a_dead_letter_is_listed_replayed_and_paid_once_the_cause_is_mende
     assert (row["company"], row["order"]) == ("1", asked["id_commande"])
     assert (row["amount_cents"], row["sequence"]) == (4711, 1)
     done = await replay(shared, payment_id)
-    assert (done.code, done.data["result"], done.data["outcome"]) == (0, "replayed", "succeeded")
+    assert (done.code, done.outcome["result"], done.outcome["sequence"]) == (0, "settled", 2)
     replayed = await shared.erp.answer(sent, number=2)
     assert (replayed.status, replayed["sequence"]) == ("succeeded", 2)
     assert replayed["payment_id"] == payment_id
@@ -83,7 +83,7 @@ async def test_two_replays_at_once_pay_once(shared: Site) -> None:
     assert (replayed.status, replayed["sequence"]) == ("succeeded", 2)
     assert applied_for(event, shared.simulator.applied) == 1
     again = await replay(shared, event["payment_id"])
-    assert again.code == 1
+    assert (again.code, again.outcome["result"]) == (0, "already_done")
     assert {each["event_id"] for each in shared.erp.answers(sent)[1:]} == {replayed["event_id"]}
     assert applied_for(event, shared.simulator.applied) == 1
 
@@ -92,8 +92,8 @@ async def test_a_doubtful_basket_item_is_not_replayed(shared: Site) -> None:
     sent, event = await failed(shared, basket_order(email="sim+http-500-after@example.org"))
     before = await shared.erp.depth("dlq")
     done = await replay(shared, event["payment_id"])
-    assert (done.code, done.data["result"]) == (1, "not_reopened")
-    assert "may have been applied" in done.data["reason"]
+    assert (done.code, done.outcome["result"]) == (1, "skipped")
+    assert "may have been applied" in done.outcome["detail"]
     await shared.erp.has_depth("dlq", before)  # its letter is still there
     assert (await listed(shared))[event["payment_id"]]["state"] == "in_doubt"
     assert len(shared.erp.answers(sent)) == 1
@@ -103,8 +103,8 @@ async def test_a_doubtful_basket_item_is_not_replayed(shared: Site) -> None:
 async def test_a_refused_message_is_not_replayed_but_corrected(shared: Site) -> None:
     _, event = await failed(shared, order(amount="0"))
     done = await replay(shared, event["payment_id"])
-    assert (done.code, done.data["result"]) == (1, "not_reopened")
-    assert "corrected request" in done.data["reason"]
+    assert (done.code, done.outcome["result"]) == (1, "skipped")
+    assert "corrected request" in done.outcome["detail"]
 
 
 async def test_what_was_paid_meanwhile_under_another_key_is_not_replayed(shared: Site) -> None:
@@ -114,8 +114,8 @@ async def test_what_was_paid_meanwhile_under_another_key_is_not_replayed(shared:
     paid = await shared.erp.answer(await shared.erp.send(asked))
     assert (paid.status, paid["duplicate_of"]) == ("succeeded", None)
     done = await replay(shared, event["payment_id"])
-    assert (done.code, done.data["result"]) == (1, "not_reopened")
-    assert done.data["reason"].startswith("superseded: another payment of the same content")
+    assert (done.code, done.outcome["result"]) == (1, "skipped")
+    assert "Another payment of the same content" in done.outcome["detail"]
     assert len(shared.erp.answers(sent)) == 1
     assert applied_for(event, shared.simulator.applied) == 0
     assert applied_for(paid, shared.simulator.applied) == 1
@@ -123,7 +123,7 @@ async def test_what_was_paid_meanwhile_under_another_key_is_not_replayed(shared:
 
 async def test_a_letter_that_is_not_there_is_said_so(shared: Site) -> None:
     done = await replay(shared, new_key())
-    assert (done.code, done.data["result"]) == (1, "not_found")
+    assert (done.code, done.outcome["detail"]) == (1, "not in the queue")
     wrong = await shared.installation.run("dead-letters", "replay", "12")
     assert wrong.code == 64
 
@@ -178,7 +178,7 @@ async def test_a_company_that_was_missing_is_configured_and_its_letter_replayed(
             connected_erp(broker, site.installation.prefix) as erp,
         ):
             done = await replay(site, event["payment_id"])
-            assert (done.code, done.data["outcome"]) == (0, "succeeded")
+            assert (done.code, done.outcome["result"]) == (0, "settled")
             await until(lambda: erp.heard_of(event["payment_id"]))
         assert applied_for(event, site.simulator.applied) == 1
         assert await site.erp.depth("dlq") == 0

@@ -86,7 +86,7 @@ async def run(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Async
             cancelling = await erp.cancel(payment_id=answers["item"]["payment_id"])
             await erp.answer(cancelling)
             replayed = await installation.run(
-                "dead-letters", "replay", answers["refused"]["payment_id"]
+                "dead-letters", "replay", answers["refused"]["payment_id"], "--yes"
             )
             assert replayed.code == 0, replayed.complaint
             links = [(await erp.answer(sent["refused"], number=2))["link"]]

@@ -16,7 +16,9 @@ from uuid import UUID
 
 from typing_extensions import override
 
+from worker.adapters.ledgers import LedgerStore
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply
+from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Delivery, Origin
@@ -24,7 +26,7 @@ from worker.ports import (
     LetterInHand,
     LetterQueue,
     Publisher,
-    Store,
+    ReplayJournal,
     StoreUnavailableError,
     Transport,
     View,
@@ -200,9 +202,14 @@ _OF_THE_LEDGER = frozenset(
 class FusedStore:
     """A store with a boundary before and after every call."""
 
-    def __init__(self, inner: Store, fuse: Fuse) -> None:
+    def __init__(self, inner: LedgerStore, fuse: Fuse) -> None:
         self._inner = inner
         self._fuse = fuse
+
+    @property
+    def journal(self) -> "FusedJournal":
+        """The journal of the same store, under the same fuse."""
+        return FusedJournal(self._inner.journal, self._fuse)
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
         return await self._through(_name_of(apply), lambda: self._inner.transact(needs, apply))
@@ -350,6 +357,77 @@ def _name_of(apply: Callable[[View], Change[Result]]) -> str:
     if isinstance(apply, partial):
         return str(apply.func.__name__)
     return apply.__qualname__.split(".")[1]
+
+
+class FusedJournal:
+    """A journal of replay runs with a boundary before and after every write."""
+
+    def __init__(self, inner: ReplayJournal, fuse: Fuse) -> None:
+        self._inner = inner
+        self._fuse = fuse
+
+    async def begin_run(self, run: ReplayRun) -> None:
+        await self._through("begin_run", lambda: self._inner.begin_run(run))
+
+    async def end_run(
+        self,
+        run: str,
+        *,
+        state: RunState,
+        stop_reason: str | None,
+        kept: int,
+        removed: int,
+        at: datetime,
+    ) -> None:
+        await self._through(
+            "end_run",
+            lambda: self._inner.end_run(
+                run, state=state, stop_reason=stop_reason, kept=kept, removed=removed, at=at
+            ),
+        )
+
+    async def resume_run(self, run: str) -> None:
+        await self._through("resume_run", lambda: self._inner.resume_run(run))
+
+    async def ask_to_stop(self, run: str, *, actor: str, at: datetime) -> None:
+        await self._through("ask_to_stop", lambda: self._inner.ask_to_stop(run, actor=actor, at=at))
+
+    async def add_steps(self, run: str, steps: Sequence[ReplayStep]) -> None:
+        await self._through("add_steps", lambda: self._inner.add_steps(run, steps))
+
+    async def note_steps(self, run: str, steps: Sequence[ReplayStep]) -> None:
+        if steps:  # noting nothing is no step
+            await self._through("note_steps", lambda: self._inner.note_steps(run, steps))
+
+    async def find_run(self, run: str) -> ReplayRun | None:
+        return await self._inner.find_run(run)
+
+    async def runs(self, *, before: tuple[datetime, str] | None, limit: int) -> Sequence[ReplayRun]:
+        return await self._inner.runs(before=before, limit=limit)
+
+    async def steps(
+        self, run: str, *, states: frozenset[StepState], after: int, limit: int
+    ) -> Sequence[ReplayStep]:
+        return await self._inner.steps(run, states=states, after=after, limit=limit)
+
+    async def whereabouts(
+        self, run: str, *, state: StepState, after: UUID | None, limit: int
+    ) -> Sequence[tuple[ReplayStep, Whereabouts | None]]:
+        return await self._inner.whereabouts(run, state=state, after=after, limit=limit)
+
+    async def step_tallies(self, run: str) -> Sequence[StepTally]:
+        return await self._inner.step_tallies(run)
+
+    async def _through(self, name: str, call: Callable[[], Awaitable[None]]) -> None:
+        await self._fuse.boundary(f"before {name}")
+        self._fuse.doing = name
+        try:
+            await call()
+        except StoreUnavailableError:
+            self._fuse.check()  # killed inside its commit: there is nobody left to hear of it
+            raise
+        self._fuse.doing = "marks"
+        await self._fuse.boundary(f"after {name}")
 
 
 class FusedPublisher:

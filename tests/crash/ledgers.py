@@ -20,6 +20,7 @@ from tests.crash.fuse import Fuse, KilledError
 from tests.fakes_clock import FakeClock
 from tests.fakes_store import MemoryStore, MemoryTables
 from worker.adapters.encryption import Vault, generate_key
+from worker.adapters.ledgers import LedgerStore
 from worker.adapters.store_postgres import PostgresStore
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.reader import Reader
@@ -30,7 +31,7 @@ from worker.adapters.store_rows.history import ATTEMPT_COLUMNS, read_attempt
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
 from worker.adapters.store_rows.values import Row
 from worker.adapters.store_sqlite import SqliteStore, initialise
-from worker.ports import Clock, Store, StoreUnavailableError
+from worker.ports import Clock, StoreUnavailableError
 from worker.records import Answer, AttemptEntry, Record
 from worker.rules import PostgresAddress
 
@@ -53,13 +54,13 @@ class Rows:
 class CrashLedger(Protocol):
     """Rows that outlive every worker."""
 
-    async def open(self, clock: Clock, fuse: Fuse) -> Store:
+    async def open(self, clock: Clock, fuse: Fuse) -> LedgerStore:
         """A store as a new process opens it; once the fuse has blown it writes nothing more."""
 
     async def rows(self) -> Rows:
         """Everything that is committed."""
 
-    async def leave(self, store: Store, fuse: Fuse) -> None:
+    async def leave(self, store: LedgerStore, fuse: Fuse) -> None:
         """End with a store that ``open`` gave, whether its process was killed or not."""
 
     async def clear(self) -> None:
@@ -74,11 +75,11 @@ class MemoryLedger:
     def __init__(self) -> None:
         self.tables = MemoryTables()
 
-    async def open(self, clock: Clock, fuse: Fuse) -> Store:
+    async def open(self, clock: Clock, fuse: Fuse) -> LedgerStore:
         del fuse  # a commit in memory has no inside
         return MemoryStore(clock, self.tables)
 
-    async def leave(self, store: Store, fuse: Fuse) -> None:
+    async def leave(self, store: LedgerStore, fuse: Fuse) -> None:
         del fuse
         await store.close()
 
@@ -148,7 +149,7 @@ class SqliteLedger:
         # Stays open, so that the log is not folded back each time the last worker goes.
         self._reading = sqlite3.connect(self._path, isolation_level=None)
 
-    async def open(self, clock: Clock, fuse: Fuse) -> Store:
+    async def open(self, clock: Clock, fuse: Fuse) -> LedgerStore:
         return await SqliteStore.open(
             self._path,
             vault=VAULT,
@@ -158,7 +159,7 @@ class SqliteLedger:
             connect=partial(_connect, fuse),
         )
 
-    async def leave(self, store: Store, fuse: Fuse) -> None:
+    async def leave(self, store: LedgerStore, fuse: Fuse) -> None:
         del fuse  # a killed one writes nothing more, so closing it only frees its files
         await store.close()
 
@@ -281,17 +282,17 @@ class PostgresLedger:
         self._address = address
         self._clock = LentClock()
         self._idle: list[PooledWorker] = []
-        self._busy: dict[Store, PooledWorker] = {}
+        self._busy: dict[LedgerStore, PooledWorker] = {}
         self._reading = Session(lambda: connect(address))
 
-    async def open(self, clock: Clock, fuse: Fuse) -> Store:
+    async def open(self, clock: Clock, fuse: Fuse) -> LedgerStore:
         self._clock.of_the_world = clock
         worker = self._idle.pop() if self._idle else await self._start()
         worker.fuse = fuse if fuse.enters_commits else Fuse()
         self._busy[worker.store] = worker
         return worker.store
 
-    async def leave(self, store: Store, fuse: Fuse) -> None:
+    async def leave(self, store: LedgerStore, fuse: Fuse) -> None:
         worker = self._busy.pop(store)
         if not fuse.is_dead:
             with suppress(StoreUnavailableError):

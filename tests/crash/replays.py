@@ -1,23 +1,49 @@
 """An operator's replay that is killed at any step and run again, as `dead-letters replay` is."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from tests.core import UNAUTHORISED, Behaviour
-from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
+from tests.crash.fuse import (
+    Fuse,
+    FusedLetterQueue,
+    FusedPublisher,
+    FusedStore,
+    KilledError,
+)
 from tests.crash.ledgers import CrashLedger, MemoryLedger
-from tests.crash.runs import CrashWorld, Intent, Run, drain, finished, sweep_late, working
+from tests.crash.runs import CrashWorld, Intent, Run, drain, finished, sweep_late
+from tests.fakes_clock import START
 from tests.fakes_letters import PaperQueue
+from worker.codes import Code
 from worker.contract.copies import REPLAY_KEY
-from worker.deadletters import Act, DeadLetters
 from worker.identity import identity_of, operation_id_of
+from worker.journal import ReplayRun, ReplayStep, RunOptions, RunState
+from worker.ledger import Ledger
+from worker.letters import Verdict
 from worker.messages import Exchange
 from worker.model import Delivery, Source
+from worker.replays.runner import Runner
+from worker.walks import LEASE
 
 WANTED = operation_id_of(identity_of("dcp", "key-1"))
 NEIGHBOUR = operation_id_of(identity_of("dcp", "key-0"))
-ACT = Act(actor="anna", run="R-1", reason="the password was mended")
+RUN = ReplayRun(
+    run="R-1",
+    actor="anna",
+    reason="the password was mended",
+    plan_sha256=None,
+    options=RunOptions(rate=1000.0, wait_seconds=1.0),
+    state=RunState.RUNNING,
+    started_at=START,
+    wanted=0,
+)
+"""It waits a second for outcomes: nobody works meanwhile."""
+
+RIVAL = replace(RUN, run="R-2", actor="bert")
+"""Another operator's, who plans anew what the first one has not finished."""
 
 
 @dataclass(slots=True)
@@ -34,21 +60,44 @@ class Desk:
         """Whose letters are in the queue."""
         return [UUID(str(letter.headers["payment-id"])) for letter in self.queue.letters]
 
-    async def replay(self, wanted: UUID, fuse: Fuse) -> None:
-        """Walk the queue once as one process; killed, what it held comes back to the queue."""
+    async def replay(self, wanted: Sequence[UUID], fuse: Fuse, *, run: ReplayRun = RUN) -> None:
+        """Begin the run as one process, or resume it; killed, what it held comes back."""
         self.collect()
-        async with working(self.world, fuse) as tool:
-            letters = DeadLetters(
-                ledger=tool.ledger,
-                queue=FusedLetterQueue(self.queue, fuse),
-                publisher=FusedPublisher(self.world.broker, fuse),
-                actor=ACT.actor,
+        store = await self.world.ledger.open(self.world.clock, fuse)
+        fused = FusedStore(store, fuse)
+        runner = Runner(
+            ledger=Ledger(store=fused, rules=self.world.rules, clock=self.world.clock),
+            journal=fused.journal,
+            queue=FusedLetterQueue(self.queue, fuse),
+            publisher=FusedPublisher(self.world.broker, fuse),
+            stop=asyncio.Event(),
+            tell=lambda _news: None,
+        )
+        try:
+            if await store.journal.find_run(run.run) is None:
+                await runner.begin(run, self._steps(wanted))
+            else:
+                await runner.resume(run)
+        except KilledError:
+            self.queue.lose_connection()
+        finally:
+            await self.world.ledger.leave(store, fuse)
+        if fuse.is_dead:
+            self.world.clock.advance(2 * LEASE.total_seconds())  # its lock dies after it
+        self.collect()
+
+    async def _steps(self, wanted: Sequence[UUID]) -> AsyncIterator[ReplayStep]:
+        """The plan: what was last decided of each; the first was a wrong password."""
+        records = (await self.world.ledger.rows()).records
+        for position, operation_id in enumerate(wanted, 1):
+            yield ReplayStep(
+                operation_id=operation_id,
+                position=position,
+                sequence=records[operation_id].sequence,
+                code=Code.PROVIDER_CREDENTIALS,
+                verdict=Verdict.SAFE,
+                at=START,
             )
-            try:
-                await letters.replay(wanted, ACT)
-            except KilledError:
-                self.queue.lose_connection()
-        self.collect()
 
     def collect(self) -> None:
         """Move what was published since the last time to where the broker routes it."""
@@ -68,13 +117,15 @@ async def replay_run(
     behaviours: Sequence[Behaviour],
     *kills: int,
     works_between: bool,
+    has_rival: bool = False,
+    wanted: Sequence[UUID] = (WANTED,),
     ledger: CrashLedger | None = None,
 ) -> tuple[Run, Desk]:
     """Kill the tool at these steps, run it again to its end, and let a worker do the rest.
 
     The wanted letter is the second of two, so that the walk also puts a letter back. With
     ``works_between`` a worker has handled what a killed tool had published before the operator
-    runs it again.
+    runs it again; with a rival another run comes in between.
     """
     if ledger is not None:
         await ledger.clear()
@@ -87,11 +138,14 @@ async def replay_run(
     boundaries: list[str] = []
     for at in kills:
         fuse = Fuse(at)
-        await desk.replay(WANTED, fuse)
+        await desk.replay(wanted, fuse)
         boundaries += fuse.passed
         if works_between:
             await drain(world)
-    await desk.replay(WANTED, Fuse())
+    if has_rival:
+        await desk.replay(wanted, Fuse(), run=RIVAL)
+        await drain(world)
+    await desk.replay(wanted, Fuse())
     await drain(world)
     await sweep_late(world)
     desk.collect()

@@ -91,7 +91,7 @@ async def ends_well(desk: Desk, where: object) -> None:
     assert desk.owners.count(WANTED) == 1, where
     assert NEIGHBOUR in desk.owners, where  # twice, where its own rotation was cut off
     assert set(emails(desk)) == {"key-0@example.org", NEW}, where
-    await desk.replay(WANTED, Fuse())
+    await desk.replay([WANTED], Fuse())
     await drain(desk.world)
     rows = await desk.world.ledger.rows()
     assert rows.records[WANTED].state is State.SUCCEEDED, where
@@ -180,7 +180,7 @@ async def test_two_edits_killed_one_after_the_other_end_with_the_last_ones_email
     desk.collect()
     assert report.result is EditResult.EDITED
     assert emails(desk) == ["key-0@example.org", "third@example.org"]
-    await desk.replay(WANTED, Fuse())
+    await desk.replay([WANTED], Fuse())
     await drain(desk.world)
     applied = [email for _, email in desk.world.providers.applied.elements()]
     assert applied == ["third@example.org"]

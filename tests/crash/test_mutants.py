@@ -288,9 +288,13 @@ async def noticing_replays() -> int:
     """Replays that pay twice, lose a letter or leave a payment open."""
     noticed = 0
     for intent, behaviour in product((LINK_E, ADD_E), (ANSWERS, RESET_AFTER)):
-        unhurt, _desk = await replay_run(intent, (behaviour,), 0, works_between=True)
+        unhurt, _desk = await replay_run(
+            intent, (behaviour,), 0, works_between=True, has_rival=True
+        )
         for at in range(1, len(unhurt.boundaries) + 1):
-            run, desk = await replay_run(intent, (behaviour,), at, works_between=True)
+            run, desk = await replay_run(
+                intent, (behaviour,), at, works_between=True, has_rival=True
+            )
             noticed += bool(breaches(run)) or NEIGHBOUR not in desk.owners
     return noticed
 

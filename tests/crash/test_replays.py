@@ -6,6 +6,7 @@ from tests.core import ANSWERS, DECLINES, RESET_AFTER, Behaviour
 from tests.crash.laws import breaches
 from tests.crash.replays import NEIGHBOUR, WANTED, replay_run
 from tests.crash.runs import ADD_E, LINK_C, LINK_D, LINK_E, Intent
+from worker.records import State
 
 INTENTS = (LINK_D, LINK_C, LINK_E, ADD_E)
 BEHAVIOURS = {
@@ -14,6 +15,10 @@ BEHAVIOURS = {
     "declines": (DECLINES,),
 }
 STEPS = {
+    "before add_steps",
+    "after begin_run",
+    "after note_steps",
+    "before end_run",
     "before take of a letter",
     "after take of a letter",
     "before publish of the dead letter",
@@ -48,3 +53,39 @@ async def test_a_replay_killed_at_any_step_and_run_again_pays_once_and_keeps_eve
         owes_letter = run.rows.answers[wanted.event_id].letter is not None
         assert (WANTED in desk.owners) == owes_letter, where
         assert run.rows.records[NEIGHBOUR].sequence == 1, where
+
+
+@pytest.mark.parametrize("intent", INTENTS, ids=lambda intent: intent.name)
+@pytest.mark.parametrize("works_between", [False, True], ids=["at once", "after a worker"])
+async def test_a_rival_run_after_a_killed_one_replays_nothing_a_second_time(
+    intent: Intent, *, works_between: bool
+) -> None:
+    """Another operator plans anew what the first one's run has left, then that one is resumed."""
+    unhurt, _desk = await replay_run(intent, (ANSWERS,), 0, works_between=works_between)
+    for at in range(1, len(unhurt.boundaries) + 1):
+        run, desk = await replay_run(
+            intent, (ANSWERS,), at, works_between=works_between, has_rival=True
+        )
+        where = (at, run.boundaries[-1])
+        assert breaches(run) == [], where
+        assert run.rows.records[WANTED].state is State.SUCCEEDED, where
+        assert sum(run.world.providers.applied.values()) == 1, where
+        assert NEIGHBOUR in desk.owners, where
+
+
+@pytest.mark.parametrize("works_between", [False, True], ids=["at once", "after a worker"])
+async def test_a_run_of_several_letters_killed_at_any_step_pays_each_once(
+    *, works_between: bool
+) -> None:
+    """By the provider's own count; whatever was killed, no letter is lost and none is left."""
+    both = (NEIGHBOUR, WANTED)
+    unhurt, _desk = await replay_run(ADD_E, (), 0, works_between=works_between, wanted=both)
+    assert len(unhurt.boundaries) > 30
+    for at in range(1, len(unhurt.boundaries) + 1):
+        run, desk = await replay_run(ADD_E, (), at, works_between=works_between, wanted=both)
+        where = (at, run.boundaries[-1])
+        assert breaches(run) == [], where
+        assert [run.rows.records[each].sequence for each in both] == [2, 2], where
+        applied = run.world.providers.applied
+        assert sorted(applied.values()) == [1, 1], where
+        assert desk.owners == [], where

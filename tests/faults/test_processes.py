@@ -256,9 +256,10 @@ async def test_case_25_what_the_broker_gives_up_is_kept_and_answered_when_it_is_
                 checked = await site.installation.run("check", "--only", "DLQ001", "--json")
                 assert "1 waiting for a person" in checked.output
                 done = await site.installation.run(
-                    "dead-letters", "replay", payment_id_of("dcp", sent.message_id), "--json"
+                    *("dead-letters", "replay", payment_id_of("dcp", sent.message_id)),
+                    *("--yes", "--json"),
                 )
-                assert (done.code, done.data["outcome"]) == (0, "succeeded")
+                assert (done.code, done.outcome["result"]) == (0, "settled")
                 event = await erp.answer(sent)
             assert (event.status, event["attempts"]) == ("succeeded", 1)
             assert site.simulator.applied.total == 1

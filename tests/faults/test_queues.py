@@ -257,9 +257,10 @@ async def test_case_28_a_replayed_letter_comes_off_the_ladder_without_its_deaths
             await erp.has_depth("dlq", 1)
             async with started(site.installation):
                 done = await site.installation.run(
-                    *("dead-letters", "replay", payment_id_of("dcp", sent.message_id), "--json")
+                    *("dead-letters", "replay", payment_id_of("dcp", sent.message_id)),
+                    *("--yes", "--json"),
                 )
-                assert (done.code, done.data["outcome"]) == (0, "succeeded")
+                assert (done.code, done.outcome["result"]) == (0, "settled")
                 event = await erp.answer(sent)
             assert (event.status, event["attempts"]) == ("succeeded", 2)
             assert erp.rungs(sent) == ["5s"]

@@ -248,7 +248,7 @@ async def test_case_29_a_replay_of_a_decided_payment_gets_the_stored_answer(site
     sent = await site.erp.send(basket_order(email="sim+refuse-once@example.org"))
     failed = await site.erp.answer(sent)
     letter = await site.erp.letter(sent)
-    done = await site.installation.run("dead-letters", "replay", failed["payment_id"])
+    done = await site.installation.run("dead-letters", "replay", failed["payment_id"], "--yes")
     assert done.code == 0, done.complaint
     paid = await site.erp.answer(sent, number=2)
     assert (paid.status, paid["sequence"]) == ("succeeded", 2)

@@ -9,10 +9,11 @@ import pytest
 
 from tests.core import REFUSED, SILENT_BUT_KEPT, UNAUTHORISED, World, basket, initiation
 from tests.fakes_letters import PaperQueue
+from tests.replay_desk import ReplayDesk, WorkingClock
 from worker.contract import headers
-from worker.deadletters import Act, DeadLetters, Replayed
 from worker.edits import EditReport, EditResult, Edits, EmailEdit, bar_of
 from worker.identity import identity_of, operation_id_of
+from worker.journal import RunState
 from worker.messages import Exchange
 from worker.model import Delivery, Secret, Source
 from worker.walks import DEAD_LETTERS, QueueLockedError, holding
@@ -57,19 +58,15 @@ class Desk:
 
     async def replay(self) -> None:
         """Put the payment back to work and let a worker handle it."""
-        worker = self.world.worker()
-        letters = DeadLetters(
-            ledger=worker.ledger, queue=self.queue, publisher=self.world.broker, actor="anna"
-        )
-        act = Act(actor="anna", run="R-1", reason="edited")
-        assert (await letters.replay(KEY_1, act)).result is Replayed.REPLAYED
-        copy = self.world.broker.sent_to(Exchange.REPLAY)[-1]
-        await worker.processor.handle(self.world.broker.copy(copy, Source.REPLAY))
+        desk = ReplayDesk(self.world, self.queue, collected=self.collected)
+        run = await desk.replay(KEY_1)
+        assert run.state is RunState.FINISHED
+        self.collected = desk.collected
 
 
 async def failed(requests: Sequence[Delivery] = ()) -> Desk:
     """A desk with one letter for each request, each of which met a wrong password."""
-    world = World()
+    world = World(clock=WorkingClock())
     for request in requests or (initiation(),):
         world.providers.behaviours = [UNAUTHORISED]
         await world.worker().processor.handle(request)

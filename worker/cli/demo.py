@@ -179,7 +179,8 @@ class Demonstration:
     async def _replay(self, payment_id: UUID) -> None:
         self._answers.start(payment_id)
         process = await asyncio.create_subprocess_exec(
-            *self._command("dead-letters", "replay", str(payment_id), "--reason", "demonstration"),
+            *self._command("dead-letters", "replay", str(payment_id)),
+            *("--reason", "demonstration", "--yes"),
             stdout=sys.stderr,
             stderr=sys.stderr,
             env=environment_without_settings(),

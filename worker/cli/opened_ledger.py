@@ -11,7 +11,7 @@ from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.ledger import Ledger
-from worker.ports import StoreUnavailableError
+from worker.ports import ReplayJournal, StoreUnavailableError
 from worker.walks import QueueLockedError
 
 Result = TypeVar("Result")
@@ -20,12 +20,22 @@ Result = TypeVar("Result")
 @asynccontextmanager
 async def opened_ledger(context: CommandContext) -> AsyncIterator[Ledger]:
     """The ledger that the settings name; raises ``LedgerError``."""
+    async with opened_journal(context) as (ledger, _journal):
+        yield ledger
+
+
+@asynccontextmanager
+async def opened_journal(
+    context: CommandContext,
+) -> AsyncIterator[tuple[Ledger, ReplayJournal]]:
+    """The ledger with the journal of its replay runs; raises ``LedgerError``."""
     settings = context.loaded().settings
     store = await open_ledger(
         settings.ledger_place(), vault=Vault(settings.ledger_keys()), clock=context.clock
     )
     try:
-        yield Ledger(store=store, rules=settings.rules(), clock=store.clock)
+        ledger = Ledger(store=store, rules=settings.rules(), clock=store.clock)
+        yield ledger, store.journal
     finally:
         await store.close()
 
