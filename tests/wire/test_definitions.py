@@ -27,7 +27,7 @@ _FILE = Path(__file__).parents[2] / "deploy" / "rabbitmq" / "definitions.json"
 _PASSWORD = "of-this-test-only"  # noqa: S105 (the node is gone after the test)
 _TOPOLOGY = Topology(
     environment=Environment.PRODUCTION,
-    subscribers=(Subscriber(name="dcp", origins=(Origin("dcp"),)),),
+    subscribers=(Subscriber(name="dcp", origins=(Origin("dcp"), Origin("unknown"))),),
 )
 _REFUSED = aiormq.exceptions.ChannelAccessRefused
 

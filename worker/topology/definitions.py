@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from worker.identity import UNKNOWN_ORIGIN
 from worker.messages import Exchange
 from worker.model import Environment, Origin
 from worker.rules import Subscriber
@@ -45,8 +46,12 @@ class Policy:
 
 
 def example(environment: Environment) -> str:
-    """Definitions of the committed files: one producer and one subscriber, ``dcp``."""
-    subscriber = Subscriber(name="dcp", origins=(_ORIGIN,))
+    """Definitions of the committed files: one producer and one subscriber, ``dcp``.
+
+    Requests that nobody can read are answered under the origin ``unknown``: without a queue for it
+    their answers would all be unclaimed (rabbitmq 3.1).
+    """
+    subscriber = Subscriber(name="dcp", origins=(_ORIGIN, UNKNOWN_ORIGIN))
     topology = Topology(environment=environment, subscribers=(subscriber,))
     return definitions(topology, producers=(_ORIGIN,))
 
