@@ -1,8 +1,9 @@
 """What looking through many dead letters costs: ``python -m tests.bench.letter_index``.
 
-A ledger is filled with so many letters and as many payments that went well; then a process of its
-own groups them, lists them all, page by page, plans their replay, and reads the plan back. It tells
-how long each took and how far its memory grew meanwhile.
+A ledger is filled with so many letters, as many payments that went well, and letters that the
+broker made among them; then a process of its own groups them, looks for a text, lists them all,
+page by page, plans their replay, and reads the plan back. It tells how long each took and how far
+its memory grew meanwhile.
 """
 
 import argparse
@@ -20,13 +21,19 @@ from time import perf_counter
 
 from tests.fakes_clock import START
 from tests.postgres import private_server
-from tests.store_samples import decided_record, sample_answer, sample_letter, sample_record
+from tests.store_samples import (
+    decided_record,
+    sample_answer,
+    sample_letter,
+    sample_record,
+    sample_unanswered,
+)
 from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.ledgers import initialise_ledger, open_ledger
 from worker.codes import Code
 from worker.ledger import Ledger
-from worker.letters import EVERY_LETTER
+from worker.letters import EVERY_LETTER, UnansweredLetter
 from worker.model import Environment, Secret
 from worker.plans.files import plan_rows, read_plan, writing_plan
 from worker.plans.making import rows_wanted
@@ -36,6 +43,7 @@ from worker.records import Answer, Change, Needs, Record, State
 from worker.rules import PostgresAddress, Rules
 
 _BATCH = 500
+_UNANSWERED = 10**9
 _CODES = (Code.PROVIDER_UNAVAILABLE, Code.PROVIDER_CREDENTIALS, Code.OUTCOME_UNKNOWN)
 
 Place = Path | PostgresAddress
@@ -49,6 +57,7 @@ class Cost:
     mebibytes: float
     grouping_seconds: tuple[float, ...]
     grouping_mebibytes: float
+    searching_seconds: float
     listing_seconds: float
     listing_mebibytes: float
     planning_seconds: float
@@ -57,7 +66,7 @@ class Cost:
     reading_mebibytes: float
 
 
-async def _fill(place: Place, key: Secret, letters: int) -> None:
+async def _fill(place: Place, key: Secret, letters: int, unanswered: int) -> None:
     await initialise_ledger(place)
     store = await open_ledger(place, vault=Vault([key]), clock=SystemClock())
     for start in range(1, 2 * letters, _BATCH):
@@ -69,6 +78,10 @@ async def _fill(place: Place, key: Secret, letters: int) -> None:
             answers=tuple(answer for _, answer in rows),
         )
         await store.transact(Needs(()), partial(_written, change))
+    for start in range(0, unanswered, _BATCH):
+        await store.keep_unanswered(
+            [_unanswered(n) for n in range(start, min(start + _BATCH, unanswered))]
+        )
     await store.close()
 
 
@@ -91,6 +104,11 @@ def _row(n: int) -> tuple[Record, Answer]:
     return record, sample_answer(n, letter=letter)
 
 
+def _unanswered(n: int) -> UnansweredLetter:
+    """Beyond the ids of the payments, and spread over the time of the decided letters."""
+    return sample_unanswered(_UNANSWERED + n, failed_at=START + timedelta(milliseconds=2 * n))
+
+
 async def _measure(place: Place, key: Secret) -> Cost:
     store = await open_ledger(place, vault=Vault([key]), clock=SystemClock())
     ledger = Ledger(store=store, rules=Rules(), clock=store.clock)
@@ -101,6 +119,8 @@ async def _measure(place: Place, key: Secret) -> Cost:
         grouped_letters = sum(group.count for group in await ledger.letter_groups())
         seconds.append(round(perf_counter() - began, 3))
     grouped, began = _peak(), perf_counter()
+    assert await ledger.letter_groups(replace(EVERY_LETTER, text="No Such Text")) == ()
+    searching_seconds, began = perf_counter() - began, perf_counter()
     count = 0
     async for _ in ledger.all_letters():
         count += 1
@@ -117,6 +137,7 @@ async def _measure(place: Place, key: Secret) -> Cost:
         mebibytes=size,
         grouping_seconds=tuple(seconds),
         grouping_mebibytes=round(grouped - size, 1),
+        searching_seconds=round(searching_seconds, 3),
         listing_seconds=round(listing_seconds, 3),
         listing_mebibytes=round(listed - grouped, 1),
         planning_seconds=round(planning_seconds, 3),
@@ -158,9 +179,9 @@ def _measured(place: Place, key: Secret) -> Cost:
     return asyncio.run(_measure(place, key))
 
 
-def _cost(place: Place, letters: int) -> Cost:
+def _cost(place: Place, letters: int, unanswered: int) -> Cost:
     key = generate_key()
-    asyncio.run(_fill(place, key, letters))
+    asyncio.run(_fill(place, key, letters, unanswered))
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
         return alone.submit(_measured, place, key).result()
 
@@ -174,13 +195,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Fill, measure, print one JSON line for each kind of ledger."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--letters", type=int, default=100_000)
+    parser.add_argument("--unanswered", type=int, default=10_000)
     parser.add_argument("--postgres", action="store_true", help="on a private server too")
     options = parser.parse_args(arguments)
+    wanted = options.letters, options.unanswered
     with TemporaryDirectory() as directory:
-        _print("sqlite", _cost(Path(directory) / "ledger.sqlite3", options.letters))
+        _print("sqlite", _cost(Path(directory) / "ledger.sqlite3", *wanted))
     if options.postgres:
         with private_server() as server, server.database() as address:
-            _print("postgres", _cost(address, options.letters))
+            _print("postgres", _cost(address, *wanted))
 
 
 if __name__ == "__main__":
