@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.rows import LINK, NOW, TOKEN, Rows, payment
+from tests.rows import LINK, NOW, TOKEN, Rows, closed, payment
 from worker.codes import Code
+from worker.lifecycle.decide import Reason
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.model import Facts, OperationClass
 from worker.records import Change, Kind, Record, State
@@ -186,6 +187,16 @@ def test_a_decision_that_failed_anew_is_another_one_and_another_runs_affair() ->
     assert isinstance(opened(rows, run="run-1").result, NotReopened)
     assert isinstance(opened(rows, run="run-2").result, NotReopened)
     assert opened(rows, run="run-2", from_sequence=2).result == Reopened(3)
+
+
+def test_what_a_person_has_set_aside_stays_so_until_it_is_restored() -> None:
+    """It may have been paid by hand since the run was planned."""
+    record, answer = closed(payment(), State.FAILED, reason=Reason(code=Code.PROVIDER_UNAVAILABLE))
+    aside = replace(answer, letter_resolved=True)
+    change = opened(Rows([record], answers=[aside]))
+    assert change.result == NotReopened("its letter was set aside: restore it first")
+    assert (change.records, change.audit) == ((), ())
+    assert opened(Rows([record], answers=[answer])).result == Reopened(2)
 
 
 def test_a_payment_waiting_for_its_first_attempt_needs_no_reopening() -> None:

@@ -61,6 +61,7 @@ def reopen(
     bar = (
         _other_decision(record, from_sequence)
         or _bar(record)
+        or _seen_to(view, operation_id)
         or _hopeless(view, record, rules, now)
     )
     if bar is not None:
@@ -126,6 +127,17 @@ def _other_decision(record: Record, from_sequence: int) -> str | None:
 
 def _known_as(record: Record) -> str:
     return f"the ledger knows it as {record.state}, sequence {record.sequence}"
+
+
+def _seen_to(view: View, operation_id: UUID) -> str | None:
+    """Why what a person has set aside is not replayed by a run that was planned before.
+
+    It may have been paid by hand. Its letter is in the parking queue, or still on its way there.
+    """
+    answer = view.answer(operation_id)
+    if answer is None or not answer.letter_resolved:
+        return None
+    return "its letter was set aside: restore it first"
 
 
 def _hopeless(view: View, record: Record, rules: Rules, now: datetime) -> str | None:
