@@ -209,7 +209,9 @@ class _Tally:
                 fix="Run the same command again.",
             )
             return ExitCode.PARTIAL if done else ExitCode.FAILED
-        self._output.success(f"{done} {self._act}d.")
-        if not self._counts[Parked.LEFT_ALONE]:
+        left = self._counts[Parked.LEFT_ALONE]
+        if not left:
+            self._output.success(f"{done} {self._act}d.")
             return ExitCode.OK
+        self._output.warn(f"{done} {self._act}d, {left} left alone.")
         return ExitCode.PARTIAL if done else ExitCode.FAILED
