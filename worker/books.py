@@ -12,43 +12,19 @@ from enum import StrEnum, unique
 from uuid import UUID
 
 from worker.deadletters import DeadLetters, LetterSeen, Sight
+from worker.findings import (
+    Finding,
+    Flaw,
+    finding_of_missing,
+    finding_of_open,
+    finding_of_unanswered,
+)
 from worker.ledger import Ledger
-from worker.letters import LetterEntry, LetterFilter, Verdict, code_name
+from worker.letters import LetterEntry, LetterFilter, Verdict
 from worker.lifecycle.prospects import verdict_of
 from worker.ports import Clock
-from worker.records import Books, Record, State
-from worker.sweeper import EXPIRED_AGE, UNPUBLISHED_AGE
-
-REOPENED_AGE = timedelta(minutes=15)
-"""How long a reopened payment may go without an attempt (operations 1.5)."""
-
-
-@unique
-class Flaw(StrEnum):
-    """What may be wrong with one operation."""
-
-    OPEN_WITHOUT_MESSAGE = "open_without_message"
-    ATTEMPT_WITHOUT_END = "attempt_without_end"
-    REOPENED_AND_UNDECIDED = "reopened_and_undecided"
-    DECIDED_AND_UNPUBLISHED = "decided_and_unpublished"
-    LETTER_NOT_IN_QUEUE = "letter_not_in_queue"
-    UNANSWERED = "unanswered"
-    LETTERS_DIFFER = "letters_differ"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One exception: the operation, since when, and a sentence of facts without names.
-
-    A letter that names no operation of ours is known by its ``message_id`` alone; a difference
-    that nobody has looked into has neither.
-    """
-
-    flaw: Flaw
-    detail: str
-    operation_id: UUID | None = None
-    message_id: str | None = None
-    since: datetime | None = None
+from worker.records import Books
+from worker.sweeper import UNPUBLISHED_AGE
 
 
 @unique
@@ -101,7 +77,7 @@ class _Index:
     def unanswered_ones(self) -> list[Finding]:
         """What the last walk that noted them found, as it stands now."""
         found = (
-            _unanswered(each.operation_id, each.state, since=each.failed_at)
+            finding_of_unanswered(each.operation_id, each.state, since=each.failed_at)
             for each in self.unanswered.values()
         )
         return [finding for finding in found if finding is not None]
@@ -133,7 +109,7 @@ class Bookkeeper:
     async def _ledger_findings(self) -> AsyncIterator[Finding]:
         now = self._clock.now()
         async for record in self._ledger.open_operations(untouched_for=timedelta(0)):
-            finding = _open_finding(record, now)
+            finding = finding_of_open(record, now)
             if finding is not None:
                 yield finding
         async for answer in self._ledger.unpublished(older_than=UNPUBLISHED_AGE):
@@ -155,7 +131,7 @@ class Bookkeeper:
         """Letters that no worker could publish: their body is with their message alone."""
         before = self._clock.now() - UNPUBLISHED_AGE
         return [
-            _missing(entry, "it was never published: its message has not come back")
+            finding_of_missing(entry, "it was never published: its message has not come back")
             for entry in index.decided.values()
             if not entry.confirmed and entry.failed_at < before
         ]
@@ -206,7 +182,7 @@ class Bookkeeper:
 
     async def _unanswered(self, letter: LetterSeen) -> Finding | None:
         row = None if letter.operation_id is None else await self._ledger.find(letter.operation_id)
-        return _unanswered(
+        return finding_of_unanswered(
             letter.operation_id,
             None if row is None else row[0].state,
             since=None if row is None else row[0].updated_at,
@@ -217,7 +193,7 @@ class Bookkeeper:
         """Letters that should be there; asked for again, since a replay may be under way."""
         there = {letter.operation_id for letter in sight.letters}
         return [
-            _missing(entry, "the queue does not hold it")
+            finding_of_missing(entry, "the queue does not hold it")
             for entry in (*index.decided.values(), *index.unanswered.values())
             if entry.confirmed
             and entry.operation_id not in there
@@ -231,53 +207,6 @@ class Bookkeeper:
             (each.code, each.failed_at) == (entry.code, entry.failed_at) and _needs_somebody(each)
             for each in now
         )
-
-
-def _open_finding(record: Record, now: datetime) -> Finding | None:
-    lease, due = record.lease_until, record.next_attempt_at
-    if record.state is State.CALLING and lease is not None and lease < now:
-        return _open(Flaw.ATTEMPT_WITHOUT_END, record, lease, f"attempt {record.attempts}")
-    if record.state is State.RETRY_WAIT and due is not None and due < now - EXPIRED_AGE:
-        return _open(Flaw.OPEN_WITHOUT_MESSAGE, record, due, "nothing came back to be tried again")
-    is_untried = record.sequence > 1 and record.attempts == record.opened_attempts
-    if is_untried and record.updated_at < now - REOPENED_AGE:
-        detail = f"sequence {record.sequence} has had no attempt"
-        return _open(Flaw.REOPENED_AND_UNDECIDED, record, record.updated_at, detail)
-    return None
-
-
-def _open(flaw: Flaw, record: Record, since: datetime, detail: str) -> Finding:
-    return Finding(
-        flaw=flaw, operation_id=record.operation_id, since=since, detail=f"{record.kind}, {detail}"
-    )
-
-
-def _missing(entry: LetterEntry, why: str) -> Finding:
-    return Finding(
-        flaw=Flaw.LETTER_NOT_IN_QUEUE,
-        operation_id=entry.operation_id,
-        since=entry.failed_at,
-        detail=f"{entry.state or 'no row,'} {code_name(entry.code)}: {why}",
-    )
-
-
-def _unanswered(
-    operation_id: UUID | None,
-    state: State | None,
-    *,
-    since: datetime | None,
-    message_id: str | None = None,
-) -> Finding | None:
-    """An exception, unless the operation is decided: then the letter needs nobody any more."""
-    if state is not None and not state.is_open:
-        return None
-    return Finding(
-        flaw=Flaw.UNANSWERED,
-        operation_id=operation_id,
-        message_id=message_id,
-        since=since,
-        detail="the ledger does not know it" if state is None else f"it is {state}",
-    )
 
 
 def _needs_somebody(entry: LetterEntry) -> bool:

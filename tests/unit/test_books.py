@@ -12,8 +12,9 @@ from tests.fakes_clock import START
 from tests.fakes_letters import PaperQueue
 from tests.provider_examples import LINK_ROUTE
 from tests.rows import claim_wish
-from worker.books import Bookkeeper, Flaw, Report, Walk
+from worker.books import Bookkeeper, Report, Walk
 from worker.deadletters import DeadLetters
+from worker.findings import Flaw
 from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange
 from worker.model import Delivery, Source
