@@ -11,7 +11,7 @@ from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonO
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_planned import plan_error
 from worker.cli.opened_ledger import run_with_ledger
-from worker.cli.replay_intent import Intent, asked_for, check_reason, intended, question, steps_of
+from worker.cli.replay_intent import Intent, asked_for, check_reason, in_words, intended, steps_of
 from worker.cli.replay_place import Account, account_of, opened_place
 from worker.cli.replay_shown import (
     RunShown,
@@ -78,7 +78,7 @@ def replay_letters(
         if not intent.count and not intent.refused:
             context.output.say("There is nothing to replay.")
             return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
-        context.output.confirm(question(intent), is_answered=yes or not intent.count)
+        context.output.confirm(f"Replay {in_words(intent)}?", is_answered=yes or not intent.count)
         run = ReplayRun(
             run=f"R-{context.clock.nonce()[:8]}",
             actor=operating_system_account(),
@@ -125,7 +125,7 @@ async def _replayed(context: CommandContext, intent: Intent, run: ReplayRun) -> 
                 }
             )
         else:
-            output.say(f"Run {run.run}: {question(intent)[:-1]}.")
+            output.say(f"Run {run.run}: {in_words(intent)}.")
         with RunShown(output, run) as shown:
             ended = await place.runner(shown).begin(run, steps_of(context, intent))
         return await account_of(place.journal, ended)

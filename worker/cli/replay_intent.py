@@ -156,10 +156,11 @@ def check_reason(intent: Intent, reason: str | None) -> None:
     )
 
 
-def question(intent: Intent) -> str:
+def in_words(intent: Intent) -> str:
+    """How many letters, and for how much by mode."""
     letters = "1 letter" if intent.count == 1 else f"{intent.count} letters"
     sums = amounts(intent.cents)
-    return f"Replay {letters}{f' ({sums})' if sums else ''}?"
+    return f"{letters} ({sums})" if sums else letters
 
 
 async def steps_of(context: CommandContext, intent: Intent) -> AsyncIterator[ReplayStep]:

@@ -135,10 +135,10 @@ def tell_end(output: Output, run: ReplayRun, results: Mapping[ReplayResult, int]
     total = sum(results.values())
     match run.state:
         case RunState.FINISHED if good == total:
-            output.success(f"Run {run.run} has ended: {good} of {total} are good.")
+            output.success(f"Run {run.run} has ended: {good} of {total} good.")
         case RunState.FINISHED:
             output.warn(
-                f"Run {run.run} has ended: {good} of {total} are good.",
+                f"Run {run.run} has ended: {good} of {total} good.",
                 fix=_what_next(run, results),
             )
         case RunState.STOPPED:
