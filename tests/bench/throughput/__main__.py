@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measure, print, write; 1 where a count was wrong, 64 where no case has such a name."""
+    """Measure, print, write; 1 where a count was wrong, 64 where no case has such a name, 130."""
     options = parser().parse_args(arguments)
     try:
         plan = plan_of(options)
@@ -67,7 +67,11 @@ def main(arguments: Sequence[str]) -> int:
         names = " ".join(WHOLE.names)
         print(f"deploy/bench: no case has such a name; there are: {names}", file=sys.stderr)
         return 64
-    report = measure_all(plan)
+    try:
+        report = measure_all(plan)
+    except KeyboardInterrupt:
+        print("deploy/bench: stopped; nothing is left running", file=sys.stderr)
+        return 130
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     show(report, console)
     if options.json is not None:

@@ -12,6 +12,7 @@ from time import perf_counter
 from types import MappingProxyType
 
 PROC = Path("/proc")
+SUBJECT = "subject"
 OTHER = "other"
 BENCH = "bench"
 

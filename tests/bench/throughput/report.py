@@ -9,6 +9,7 @@ from statistics import median
 from tests.bench.throughput.cases import Case, PacedCase, Plan
 from tests.bench.throughput.figures import Spread, spread
 from tests.bench.throughput.latency import PacedRow
+from tests.bench.throughput.processes import SUBJECT
 from tests.bench.throughput.targets import Measured, Verdict, judge
 from tests.bench.throughput.trial import Row
 
@@ -17,11 +18,15 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The rounds of one case: rate, processors by role, largest process of the subject."""
+    """The rounds of one case: rate, processors by role, the subject's largest processes.
+
+    ``microseconds`` are the subject's processor time for one payment.
+    """
 
     case: Case
     rate: Spread
     cores: Mapping[str, float]
+    microseconds: float
     memory: Sequence[float]
     first_seconds: float | None
     disturbed: int
@@ -108,7 +113,8 @@ class Report:
 
 
 def _plain(row: Row) -> dict[str, object]:
-    return {name: _rounded(value) for name, value in asdict(row).items()}
+    facts = asdict(row) | {"microseconds": row.microseconds}
+    return {name: _rounded(value) for name, value in facts.items()}
 
 
 def _rounded(value: object) -> object:
@@ -129,7 +135,8 @@ def _summary(case: Case, rows: Sequence[Row]) -> Summary:
         case=case,
         rate=spread([row.rate for row in rows]),
         cores={role: median(row.cores[role] for row in rows) for role in rows[0].cores},
-        memory=max((row.peaks["subject"] for row in rows), key=sum),
+        microseconds=median(row.microseconds for row in rows),
+        memory=max((row.peaks[SUBJECT] for row in rows), key=sum),
         first_seconds=median(seconds) if seconds else None,
         disturbed=sum(row.is_disturbed for row in rows),
         waited=max(row.waited for row in rows),

@@ -8,11 +8,11 @@ from rich.table import Table
 
 from tests.bench.throughput.cases import Subject
 from tests.bench.throughput.figures import Spread
-from tests.bench.throughput.processes import BENCH, OTHER
+from tests.bench.throughput.processes import BENCH, OTHER, SUBJECT
 from tests.bench.throughput.report import Report
 from tests.bench.throughput.targets import Verdict
 
-_ROLES = ("subject", "broker", "provider", "postgres", BENCH, OTHER)
+_ROLES = (SUBJECT, "broker", "provider", "postgres", BENCH, OTHER)
 
 
 def show(report: Report, console: Console) -> None:
@@ -31,8 +31,8 @@ def show(report: Report, console: Console) -> None:
 
 def _rates(report: Report) -> Table:
     table = _table(
-        "Payments per second: median and (least, most) of the rounds; processors kept busy",
-        *("", "case", "rate", "/ c", *_ROLES, "MiB of the subject", "first after", "disturbed"),
+        "Payments per second, median and (least, most) of the rounds; processors kept busy",
+        *("", "case", "rate", "/ c", "µs", *_ROLES, "MiB", "first", "disturbed"),
     )
     summaries = report.summaries()
     bare = {
@@ -47,9 +47,10 @@ def _rates(report: Report) -> Table:
             each.case.name,
             _spread(each.rate, "{:,.0f}"),
             f"{each.rate.middle / beside:.2f}" if beside else "",
+            f"{each.microseconds:,.0f}",
             *(f"{each.cores[role]:.2f}" if role in each.cores else "" for role in _ROLES),
             " + ".join(f"{peak:.0f}" for peak in each.memory),
-            f"{each.first_seconds:.2f} s" if each.first_seconds is not None else "",
+            f"{each.first_seconds:.2f}" if each.first_seconds is not None else "",
             str(each.disturbed or ""),
         )
     return table

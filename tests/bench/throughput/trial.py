@@ -14,7 +14,7 @@ from tests.bench.throughput.figures import (
     rate_between,
     steady_window,
 )
-from tests.bench.throughput.processes import OTHER, Reading, cores, read_costs, read_peaks
+from tests.bench.throughput.processes import OTHER, SUBJECT, Reading, cores, read_costs, read_peaks
 from tests.bench.throughput.provider import Provider, provider_stub
 from tests.bench.throughput.quiet import until_quiet
 from tests.bench.throughput.requests import Batch, load
@@ -50,6 +50,11 @@ class Row:
     waited: float = 0.0
     repeated: int = 0
     faults: list[str] = field(default_factory=list)
+
+    @property
+    def microseconds(self) -> float:
+        """Processor time of the subject for one payment: what a busy machine disturbs least."""
+        return self.cores.get(SUBJECT, 0.0) / self.rate * 1e6 if self.rate else 0.0
 
     @property
     def is_disturbed(self) -> bool:
@@ -108,7 +113,7 @@ def roles_of(
     if (postgres := site.postgres_process) is not None:
         roles["postgres"] = [postgres]
     if running is not None:
-        roles["subject"] = running.ids
+        roles[SUBJECT] = running.ids
     return roles
 
 
