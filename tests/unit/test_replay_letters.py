@@ -254,6 +254,16 @@ class EmptiedQueue(PaperQueue):
         return len(self.letters) + 1
 
 
+async def test_what_was_decided_and_is_open_again_is_left_to_its_next_decision() -> None:
+    desk = await failed()
+    await desk.ledger.reopen(KEY_1, from_sequence=1, actor="bert", run="R-0", reason="")
+    await desk.replay(step_of(KEY_1, verdict=Verdict.ALREADY_DONE))
+    step = await desk.step()
+    assert step.result is ReplayResult.SKIPPED
+    assert step.detail is not None
+    assert "open again" in step.detail
+
+
 async def test_a_queue_that_somebody_empties_meanwhile_stops_the_run() -> None:
     desk = await failed()
     desk.queue = EmptiedQueue()

@@ -18,7 +18,7 @@ from worker.contract.json_text import JsonObject, parse_body
 from worker.journal import ReplayResult, ReplayRun, ReplayStep, StepState
 from worker.ledger import Ledger
 from worker.lifecycle.reopen import NotReopened, Reopened, is_reopened_by, is_untried
-from worker.lifecycle.resend import ResendWish
+from worker.lifecycle.resend import Resending, ResendWish
 from worker.model import PaymentRequest
 from worker.ports import Clock
 from worker.records import Answer, Kind, Record
@@ -152,11 +152,18 @@ class LetterHands:
         wish = ResendWish(
             operation_id=step.operation_id, actor=self._run.actor, reason=f"run {self._run.run}"
         )
-        resending = await self._ledger.resend(wish)
-        self.note_done(step.operation_id, step.sequence)
-        return self._ended(
-            step, ReplayResult.ALREADY_DONE, f"its stored answer is sent again: {resending}"
-        )
+        match await self._ledger.resend(wish):
+            case Resending.MARKED | Resending.OVERTAKEN:
+                self.note_done(step.operation_id, step.sequence)
+                return self._ended(
+                    step, ReplayResult.ALREADY_DONE, "its stored answer is sent again"
+                )
+            case Resending.OPEN:
+                return self._skipped(step, "it is open again: its next decision is sent by itself")
+            case Resending.UNKNOWN:
+                return self._skipped(step, "the ledger does not know it")
+            case other:
+                assert_never(other)
 
     async def _keep(self, letter: WalkedLetter, step: ReplayStep | None = None) -> Handled:
         await letter.keep()
