@@ -206,7 +206,7 @@ async def test_a_canary_that_fails_stops_the_run_and_leaves_the_rest_alone(site:
         "stopped",
         "a canary letter came to company_not_configured",
     )
-    assert end["results"] == {"failed_same_code": 2}
+    assert (end["results"], end["remaining"]) == ({"failed_same_code": 2}, 6)
     assert f"dead-letters resume {end['run']}" in done.complaint
     assert paid(site, answers) == [0] * 8
     await site.erp.has_depth("dlq", 8)

@@ -102,12 +102,18 @@ def report(context: CommandContext, account: Account) -> ExitCode:
         for step in account.not_good:
             if step.result is None:
                 output.record(outcome_line(run.run, step))
-        output.record({"event": "end", **run_record(run, account.results)})
+        output.record(
+            {
+                "event": "end",
+                **run_record(run, account.results),
+                "remaining": account.remaining,
+            }
+        )
     else:
         show_results(output, run, account.results, account.not_good)
     if account.left_out:
         output.say(f"The plan left {len(account.left_out)} letters out; they are kept.")
-    tell_end(output, run, account.results)
+    tell_end(output, run, account.results, account.remaining)
     return exit_code_of(run, account.results)
 
 

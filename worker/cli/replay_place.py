@@ -76,13 +76,15 @@ def _stopped_by_signals(output: Output) -> asyncio.Event:
 class Account:
     """How a run stands now: counts by result, and the steps that are not good.
 
-    ``left_out`` are those that the plan itself left out.
+    ``left_out`` are those that the plan itself left out, ``remaining`` counts those that the run
+    has not come to yet.
     """
 
     run: ReplayRun
     results: dict[ReplayResult, int]
     not_good: tuple[ReplayStep, ...]
     left_out: tuple[ReplayStep, ...]
+    remaining: int
 
 
 async def account_of(journal: ReplayJournal, run: ReplayRun) -> Account:
@@ -107,7 +109,14 @@ async def account_of(journal: ReplayJournal, run: ReplayRun) -> Account:
             if not result.is_good:
                 not_good.append(step)
         after = page[-1].position
-    return Account(run=run, results=results, not_good=tuple(not_good), left_out=tuple(left_out))
+    tallies = await journal.step_tallies(run.run)
+    return Account(
+        run=run,
+        results=results,
+        not_good=tuple(not_good),
+        left_out=tuple(left_out),
+        remaining=sum(each.count for each in tallies if each.state is StepState.PLANNED),
+    )
 
 
 async def _sent_now(journal: ReplayJournal, run: str) -> AsyncIterator[ReplayStep]:

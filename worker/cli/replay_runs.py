@@ -47,11 +47,12 @@ def show_status(
         steps = (*account.not_good, *account.left_out)
         output.record(
             run_record(found, account.results)
+            | {"remaining": account.remaining}
             | {"not_good": [outcome_line(found.run, step) for step in steps]}
         )
     else:
         show_results(output, found, account.results, account.not_good)
-    tell_end(output, found, account.results)
+    tell_end(output, found, account.results, account.remaining)
     return ExitCode.OK
 
 

@@ -129,7 +129,9 @@ def _line(step: ReplayStep) -> str:
     return "  ".join(parts)
 
 
-def tell_end(output: Output, run: ReplayRun, results: Mapping[ReplayResult, int]) -> None:
+def tell_end(
+    output: Output, run: ReplayRun, results: Mapping[ReplayResult, int], remaining: int
+) -> None:
     """Say how a run ended, and what comes next."""
     good = sum(count for result, count in results.items() if result.is_good)
     total = sum(results.values())
@@ -143,13 +145,14 @@ def tell_end(output: Output, run: ReplayRun, results: Mapping[ReplayResult, int]
             )
         case RunState.STOPPED:
             output.warn(
-                f"Run {run.run} was stopped: {run.stop_reason}.",
+                f"Run {run.run} was stopped: {run.stop_reason}. {remaining} letters remain.",
                 fix="Mend the cause, then go on with it:"
                 f" payment-worker dead-letters resume {run.run}",
             )
         case RunState.RUNNING | RunState.STOPPING:
             output.say(
-                f"Run {run.run} is {run.state}. If its process has died:"
+                f"Run {run.run} is {run.state}, {remaining} letters remain."
+                " If its process has died:"
                 f" payment-worker dead-letters resume {run.run}"
             )
         case other:
