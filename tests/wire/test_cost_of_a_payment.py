@@ -14,6 +14,7 @@ from typing import Any
 import aio_pika
 import pytest
 import structlog
+from asyncpg.connection import LoggedQuery
 from prometheus_client import CollectorRegistry
 from structlog.typing import EventDict
 
@@ -25,8 +26,15 @@ from tests.core import CountingProviders, PaperBroker, initiation, make_core
 from tests.crash.ledgers import NO_HURRY, VAULT
 from tests.fakes_clock import FakeClock
 from tests.frame_count import counted_frames
+from tests.postgres import PostgresServer
 from worker.adapters.clock import SystemClock
 from worker.adapters.connection import connected
+from worker.adapters.ledgers import initialise_ledger
+from worker.adapters.store_postgres import PostgresStore
+from worker.adapters.store_postgres.committer import Committer
+from worker.adapters.store_postgres.reader import Reader
+from worker.adapters.store_postgres.sessions import Connection, Session, connect
+from worker.adapters.store_postgres.writer import Writer as BatchWriter
 from worker.adapters.store_sqlite import SqliteStore, initialise
 from worker.adapters.store_sqlite.store import connect_writer
 from worker.adapters.topology import declare
@@ -40,6 +48,7 @@ FIRST, COUNTED, LAST = 10, 50, 5
 
 COMMITS = 2
 STATEMENTS = 19
+ROUND_TRIPS = 19
 FRAMES = {"Basic.Publish": 1, "header": 1, "body": 1, "Basic.Ack": 1}
 TASKS = 5
 """The present figures, each an upper bound."""
@@ -74,6 +83,48 @@ async def test_a_payment_takes_no_more_of_the_ledger_than_it_did(tmp_path: Path)
         await store.close()
     assert commits <= COMMITS * COUNTED
     assert statements.total() <= STATEMENTS * COUNTED, statements
+
+
+async def test_a_payment_takes_no_more_of_a_database_server_than_it_did(
+    postgres: PostgresServer,
+) -> None:
+    """Alone, as above; every statement is a round trip."""
+    executed: list[str] = []
+
+    def note(asked: LoggedQuery) -> None:
+        executed.append(asked.query)
+
+    clock = FakeClock()
+    with postgres.database() as address:
+        await initialise_ledger(address)
+
+        async def logged() -> Connection:
+            connection = await connect(address)
+            connection.add_query_logger(note)
+            return connection
+
+        reading = Session(lambda: connect(address))
+        committer = Committer(Session(logged), VAULT, clock)
+        await committer.register()
+        writer = BatchWriter(committer, flush_seconds=NO_HURRY)
+        store = PostgresStore(
+            writer=writer, reader=Reader(reading, VAULT), vault=VAULT, clock=clock
+        )
+        core = make_core(
+            store=store, publisher=PaperBroker(clock), transport=CountingProviders(), clock=clock
+        )
+        try:
+            await core.processor.handle(initiation("first"))
+            executed.clear()
+            before = store.commits
+            for number in range(COUNTED):
+                await core.processor.handle(initiation(f"key-{number}"))
+            commits, statements = store.commits - before, Counter(_verb(each) for each in executed)
+        finally:
+            await writer.close()
+            await reading.close()
+    assert commits <= COMMITS * COUNTED
+    assert statements.total() <= ROUND_TRIPS * COUNTED, statements
 
 
 def _verb(statement: str) -> str:
