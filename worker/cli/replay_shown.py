@@ -133,6 +133,8 @@ def tell_end(
     output: Output, run: ReplayRun, results: Mapping[ReplayResult, int], remaining: int
 ) -> None:
     """Say how a run ended, and what comes next."""
+    if remaining:
+        output.say(f"{remaining} of its {run.wanted} letters have not been tried yet.")
     good = sum(count for result, count in results.items() if result.is_good)
     total = sum(results.values())
     match run.state:
@@ -145,14 +147,13 @@ def tell_end(
             )
         case RunState.STOPPED:
             output.warn(
-                f"Run {run.run} was stopped: {run.stop_reason}. {remaining} letters remain.",
+                f"Run {run.run} was stopped: {run.stop_reason}.",
                 fix="Mend the cause, then go on with it:"
                 f" payment-worker dead-letters resume {run.run}",
             )
         case RunState.RUNNING | RunState.STOPPING:
             output.say(
-                f"Run {run.run} is {run.state}, {remaining} letters remain."
-                " If its process has died:"
+                f"Run {run.run} is {run.state}. If its process has died:"
                 f" payment-worker dead-letters resume {run.run}"
             )
         case other:
