@@ -1091,6 +1091,20 @@ async def test_letters_past_their_time_are_counted_apart(store: ObservableStore)
         assert [each.case.is_expired for each in listed].count(True) == expired
 
 
+async def test_a_letter_shows_its_operations_own_sequence(store: ObservableStore) -> None:
+    """It is what a replay opens; the event of a cancellation tells its payment's."""
+    doubtful = replace(
+        decided_record(1, version=1, state=State.IN_DOUBT),
+        kind=Kind.CANCELLATION,
+        payment_id=number(2),
+        sequence=3,
+        event_id=event_number(1),
+    )
+    await write(store, doubtful, answers=(sample_answer(1, letter=sample_letter()),))
+    (entry,) = await all_letters(store, limit=9)
+    assert (entry.kind, entry.sequence) == (Kind.CANCELLATION, 3)
+
+
 async def test_the_history_of_one_operation_is_read_in_one_look(store: ObservableStore) -> None:
     """Its own alone, in the order it was written; an answer of another only if asked for."""
     assert await store.history(number(1), events=[event_number(1)]) is None
