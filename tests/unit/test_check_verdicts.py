@@ -24,7 +24,7 @@ from worker.checks.broker import (
 from worker.checks.broker_view import Fate
 from worker.checks.certificates import expiry
 from worker.checks.clocks import clock_remark, provider_remark
-from worker.checks.letters import depth_remark, doubt_remark
+from worker.checks.letters import aside_remark, depth_remark, doubt_remark
 from worker.checks.probes import is_public
 from worker.checks.providers import credentials_remark, endpoint_remark
 from worker.checks.publishing import publish_remark, return_remark
@@ -170,6 +170,13 @@ def test_any_dead_letter_warns() -> None:
     assert depth_remark("q", 7) == Remark(
         verdict=Verdict.WARN, cause="7 waiting for a person", about="q"
     )
+
+
+def test_what_was_set_aside_waits_for_nobody() -> None:
+    assert aside_remark("q", 7) == Remark(
+        verdict=Verdict.OK, cause="7 set aside by operators", about="q"
+    )
+    assert aside_remark("q", 0) == depth_remark("q", 0)
 
 
 def test_the_oldest_dead_letter_is_told_where_the_ledger_knows_it() -> None:

@@ -21,7 +21,7 @@ from worker import __main__ as program
 from worker.adapters.probes import ProbeServer
 from worker.checks import CHECKS, Blame, Verdict, gravest
 from worker.checks.reach import reach, reach_all
-from worker.topology.roles import WORKER, roles
+from worker.topology.roles import REPLAYER, WORKER, roles
 
 pytestmark = pytest.mark.broker
 
@@ -235,6 +235,25 @@ async def test_the_workers_own_user_sees_what_it_may_and_promises_no_more(
     assert verdicts(rows, "AMQP010") == [Verdict.OK]
     assert verdicts(poorer, "AMQP008") == [Verdict.FAIL] * 3
     assert "ACCESS_REFUSED" in poorer[0].cause
+
+
+async def test_the_operators_login_is_not_asked_for_the_workers_rights(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """It has none of them on purpose: a failure would have an operator mend what is right."""
+    async with deployed(broker, tmp_path) as (place, _):
+        (role,) = (each for each in roles(place.topology, []) if each.user == REPLAYER)
+        place.user = place.password = REPLAYER
+        await broker.control("add_user", place.user, place.password)
+        try:
+            rights = ("-p", "payments", place.user, "^$", role.write, role.read)
+            await broker.control("set_permissions", *rights)
+            rows = await place.rows("AMQP", "DLQ")
+        finally:
+            await broker.control("delete_user", place.user)
+    assert failed(rows) == []
+    assert verdicts(rows, "AMQP008") == [Verdict.SKIP]
+    assert verdicts(rows, "DLQ001") == [Verdict.OK] * 4
 
 
 async def test_a_missing_ledger_is_a_fault_of_configuration(broker: Broker, tmp_path: Path) -> None:

@@ -24,6 +24,11 @@ def depth_remark(queue: str, depth: int, oldest: datetime | None = None) -> Rema
     return warn(f"{depth} waiting for a person{since}", about=queue)
 
 
+def aside_remark(queue: str, depth: int) -> Remark:
+    """What a number of messages means that operators have set aside: pure."""
+    return ok(f"{depth} set aside by operators" if depth else "empty", about=queue)
+
+
 def doubt_remark(standing: Standing, now: datetime) -> Remark:
     """What the payments in doubt mean: pure."""
     count, oldest = sum(standing.doubts.values()), standing.oldest_doubt
@@ -49,6 +54,10 @@ async def _look_at_letters(deployment: Deployment) -> Sequence[Remark]:
     ):
         if queue in missing:
             found.append(skip("the queue does not exist", about=queue))
+            continue
+        if queue == topology.parking_queue:
+            # What a person has seen to waits for nobody: a warning would never go away again.
+            found.append(aside_remark(queue, await broker.depth(queue)))
             continue
         # AMQP shows no age; the ledger's index has the letters that the worker decided.
         indexed = waiting if queue == topology.dead_letter_queue else None

@@ -15,8 +15,10 @@ from worker.checks.routes import origin_remarks
 from worker.checks.verdicts import Blame, CannotSeeError, Group, Remark, fail, ok, skip
 from worker.messages import Exchange, Publication
 from worker.model import Fault
+from worker.topology.roles import REPLAYER
 
 _EXCHANGES = (Exchange.RESULTS, Exchange.RETRY, Exchange.DEAD_LETTER)
+_WORKERS_LOGIN = "Look once more under the worker's own login, with its secrets."
 _RIGHTS = "Give the worker's user the permissions of deploy/rabbitmq/definitions.json."
 
 
@@ -72,6 +74,9 @@ async def _look_at_returns(deployment: Deployment) -> Sequence[Remark]:
 
 async def _look_at_publishing(deployment: Deployment) -> Sequence[Remark]:
     broker = deployment.broker
+    if deployment.settings.broker.user == REPLAYER:
+        # It has none of the worker's rights, and should not have them.
+        return [skip("this is the operators' login", about=REPLAYER, fix=_WORKERS_LOGIN)]
     return [
         publish_remark(broker.topology.exchange(each), await broker.unroutable(each))
         for each in _EXCHANGES
