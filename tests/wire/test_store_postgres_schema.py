@@ -126,7 +126,8 @@ async def test_a_database_without_a_ledger_is_refused(address: PostgresAddress) 
     place = f"postgresql://127.0.0.1:{address.port}/{address.database}"
     assert str(error) == f"there is no ledger at {place}"
     assert error.fix == (
-        "correct the address; create a first ledger with `payment-worker ledger init`"
+        "correct the address; put a lost one back from its backup;"
+        " create a first ledger with `payment-worker ledger init`"
     )
 
 

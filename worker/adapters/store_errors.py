@@ -33,7 +33,8 @@ class LedgerMissingError(LedgerError):
         super().__init__(
             f"there is no ledger at {place}",
             place=place,
-            fix=f"correct the {what}; create a first ledger with `{_INIT}`",
+            fix=f"correct the {what}; put a lost one back from its backup;"
+            f" create a first ledger with `{_INIT}`",
         )
 
 
