@@ -148,8 +148,7 @@ def tell_end(
         case RunState.STOPPED:
             output.warn(
                 f"Run {run.run} was stopped: {run.stop_reason}.",
-                fix="Mend the cause, then go on with it:"
-                f" payment-worker dead-letters resume {run.run}",
+                fix=_how_to_go_on(run),
             )
         case RunState.RUNNING | RunState.STOPPING:
             output.say(
@@ -158,6 +157,14 @@ def tell_end(
             )
         case other:
             assert_never(other)
+
+
+def _how_to_go_on(run: ReplayRun) -> str:
+    command = f"payment-worker dead-letters resume {run.run}"
+    if run.stop_asked_by is not None:
+        # Whoever stopped a run that nobody wanted must not be told to go on with it.
+        return f"The other letters are kept. Only if they are to be replayed after all: {command}"
+    return f"Mend the cause, then go on with it: {command}"
 
 
 def _what_next(run: ReplayRun, results: Mapping[ReplayResult, int]) -> str:
