@@ -32,6 +32,7 @@ from worker.exports.lines import ExportHeader
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterFilter
 from worker.walks import NotConfirmedError
+from worker.whole_files import Stream
 
 _SHOWN = 5
 _STANDARD_OUTPUT = Path("-")
@@ -162,7 +163,7 @@ def _writing(context: CommandContext, ledger: Ledger, path: Path) -> Iterator[Ex
         environment=context.loaded().settings.environment, exported_at=ledger.clock.now()
     )
     if path == _STANDARD_OUTPUT:
-        yield ExportWriter(sys.stdout.buffer, header)
+        yield ExportWriter(Stream(sys.stdout.buffer), header)
         return
     with writing_export(path, header) as writer:
         yield writer

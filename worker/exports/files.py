@@ -5,10 +5,8 @@ the disk: it holds whole requests, e-mail addresses among them. Nothing is ever 
 may be the only copy there is. Reading goes over the whole file before the first letter is used.
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -31,6 +29,7 @@ from worker.exports.lines import (
     version_in,
 )
 from worker.model import Environment
+from worker.whole_files import NotWrittenError, Stream, writing_whole
 
 
 class ExportError(Exception):
@@ -57,7 +56,7 @@ class Export:
 class ExportWriter:
     """Writes letters as they come, then the seal; see ``writing_export``."""
 
-    def __init__(self, stream: BinaryIO, header: ExportHeader) -> None:
+    def __init__(self, stream: Stream, header: ExportHeader) -> None:
         self._stream = stream
         self._digest = sha256()
         self._letters = 0
@@ -75,7 +74,7 @@ class ExportWriter:
         self._write(seal_line(seal))
         try:
             self._stream.flush()
-        except OSError as error:
+        except NotWrittenError as error:
             raise _not_written(error) from error
         self.is_sealed = True
         return seal
@@ -83,7 +82,7 @@ class ExportWriter:
     def _write(self, line: bytes) -> None:
         try:
             self._stream.write(line)
-        except OSError as error:
+        except NotWrittenError as error:
             raise _not_written(error) from error
         self._digest.update(line)
 
@@ -96,19 +95,14 @@ def writing_export(path: Path, header: ExportHeader) -> Iterator[ExportWriter]:
     """
     _refuse_taken(path)
     try:
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise _not_written(error) from error
-    unfinished = Path(name)
-    try:
-        with open(number, "wb") as stream:  # noqa: PTH123 - a descriptor, made with mode 0600
-            writer = ExportWriter(stream, header)
+        with writing_whole(path) as file:
+            writer = ExportWriter(file, header)
             yield writer
             if writer.is_sealed:
-                _put_in_place(stream, unfinished, path)
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
+                _refuse_taken(path)
+                file.finish()
+    except NotWrittenError as error:
+        raise _not_written(error) from error
 
 
 def read_export(path: Path) -> Export:
@@ -207,21 +201,6 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _put_in_place(stream: BinaryIO, unfinished: Path, path: Path) -> None:
-    """Bring the bytes to the disk, then the name, which is safe only with its directory."""
-    _refuse_taken(path)
-    try:
-        os.fsync(stream.fileno())
-        unfinished.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise _not_written(error) from error
-
-
 def _refuse_taken(path: Path) -> None:
     if path.exists():
         raise ExportError(
@@ -247,9 +226,9 @@ def _unsound(path: Path, number: int) -> ExportError:
     )
 
 
-def _not_written(error: OSError) -> ExportError:
+def _not_written(error: NotWrittenError) -> ExportError:
     return ExportError(
         "export_not_written",
-        f"The export cannot be written: {error.strerror}.",
+        f"The export cannot be written: {error.reason}.",
         "Name a file in a directory that exists, may be written and has room.",
     )

@@ -6,10 +6,8 @@ before the first row is used, and a plan that was changed, cut off, that has exp
 for another environment is refused, each with a word of its own (operations 1.4).
 """
 
-import os
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +30,7 @@ from worker.plans.lines import (
     version_in,
 )
 from worker.plans.rows import Plan, PlanHeader, PlanRow, Tally
+from worker.whole_files import NotWrittenError, WholeFile, writing_whole
 
 __all__ = ["Plan", "PlanError", "PlanRow", "PlanWriter", "plan_rows", "read_plan", "writing_plan"]
 
@@ -51,8 +50,8 @@ class PlanError(Exception):
 class PlanWriter:
     """Writes the rows of one plan as they come; see ``writing_plan``."""
 
-    def __init__(self, stream: BinaryIO, path: Path, header: PlanHeader) -> None:
-        self._stream = stream
+    def __init__(self, file: WholeFile, path: Path, header: PlanHeader) -> None:
+        self._file = file
         self._path = path
         self._header = header
         self._digest = sha256()
@@ -78,8 +77,8 @@ class PlanWriter:
 
     def _write(self, line: bytes) -> None:
         try:
-            self._stream.write(line)
-        except OSError as error:
+            self._file.write(line)
+        except NotWrittenError as error:
             raise _not_written(self._path, error) from error
         self._digest.update(line)
 
@@ -97,19 +96,13 @@ def writing_plan(path: Path, header: PlanHeader) -> Iterator[PlanWriter]:
             "Name a file that does not exist yet.",
         )
     try:
-        number, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise _not_written(path, error) from error
-    unfinished = Path(name)
-    try:
-        with open(number, "wb") as stream:  # noqa: PTH123 - a descriptor, made with mode 0600
-            writer = PlanWriter(stream, path, header)
+        with writing_whole(path) as file:
+            writer = PlanWriter(file, path, header)
             yield writer
             if writer.is_sealed:
-                _put_in_place(stream, unfinished, path)
-    finally:
-        with suppress(FileNotFoundError):
-            unfinished.unlink()
+                file.finish()
+    except NotWrittenError as error:
+        raise _not_written(path, error) from error
 
 
 def read_plan(path: Path, *, now: datetime, environment: Environment) -> Plan:
@@ -222,28 +215,13 @@ def _holds_plan(path: Path) -> bool:
         return False
 
 
-def _put_in_place(stream: BinaryIO, unfinished: Path, path: Path) -> None:
-    """Bring the bytes to the disk, then the name, which is safe only with its directory."""
-    try:
-        stream.flush()
-        os.fsync(stream.fileno())
-        unfinished.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise _not_written(path, error) from error
-
-
 def _unreadable(path: Path) -> PlanError:
     return PlanError("plan_unreadable", f"{path} has lines that no plan has.")
 
 
-def _not_written(path: Path, error: OSError) -> PlanError:
+def _not_written(path: Path, error: NotWrittenError) -> PlanError:
     return PlanError(
         "plan_not_written",
-        f"{path} cannot be written: {error.strerror}.",
+        f"{path} cannot be written: {error.reason}.",
         "Name a file in a directory that exists, may be written and has room.",
     )
