@@ -107,7 +107,7 @@ async def test_letters_exported_here_are_imported_and_replayed_elsewhere(
             assert json.loads(again.output.splitlines()[-1])["present"] == 2
             await there.has_depth("dlq", 2)
             for event in (first, second):
-                replayed = await run(*dead, "replay", event["payment_id"])
+                replayed = await run(*dead, "replay", event["payment_id"], "--yes")
                 assert replayed.code == 0, replayed.complaint
                 await until(lambda: there.heard_of(event["payment_id"]))  # noqa: B023 - awaited here
                 (answer,) = there.heard_of(event["payment_id"])
