@@ -82,7 +82,7 @@ exec {node} ctl {broker} "$@"
 """
 _SHELL = """
 command=$DESK_COMMAND
-if [ -f "$DESK_STATE" ]; then . "$DESK_STATE"; fi
+if [ -f "$DESK_STATE" ]; then . "$DESK_STATE"; cd "$PWD"; fi
 eval "$command"
 code=$?
 export -p >"$DESK_STATE"
@@ -257,6 +257,7 @@ class Walkthrough:
     site: Machine
     names: dict[str, str] = field(default_factory=dict)
     _next: int = 0
+    _seen: list[str] = field(default_factory=list)
 
     async def types(
         self, beginning: str, *, code: int = 0, answer: str | None = None, **names: str
@@ -276,13 +277,20 @@ class Walkthrough:
         shown = await typed(self.site.directory, command, answer=answer)
         told = f"line {printed.line}: {command}\n{shown.text}"
         assert shown.code == code, told
+        self._seen.append(shown.text)
         missing = unprinted(printed.output, shown.text, actor=operating_system_account())
         assert missing is None, f"{told}\nnever printed: {missing}"
         return shown
 
+    def sees(self, shown: Shown) -> None:
+        """Take note of what a command showed that the page does not have an operator type."""
+        self._seen.append(shown.text)
+
     def ends(self) -> None:
-        """Every command of the section was typed."""
+        """Every command of the section was typed, and what it quotes besides was shown."""
         assert [each.command for each in self.section.commands[self._next :]] == []
+        seen = "\n".join(self._seen)
+        assert unprinted(self.section.quoted, seen, actor=operating_system_account()) is None
 
 
 async def typed(
@@ -340,6 +348,7 @@ def _environment(directory: Path, command: str) -> dict[str, str]:
     return {
         "PATH": f"{directory / 'bin'}:/usr/bin:/bin",
         "HOME": str(directory / "work"),
+        "TMPDIR": str(directory),
         "TERM": "xterm",
         "NO_COLOR": "1",
         "LANG": "C.UTF-8",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.acceptance.installation import CHECKOUT
@@ -36,27 +36,30 @@ class Printed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A second-level heading with everything printed below it."""
+    """A second-level heading with everything printed below it.
+
+    ``quoted`` are lines that the page shows without a command that an operator should type.
+    """
 
     title: str
     commands: tuple[Printed, ...]
+    quoted: tuple[str, ...] = ()
 
 
 def read_runbook(text: str | None = None) -> tuple[Section, ...]:
     """The page's sections in order, those without a command included."""
     page = RUNBOOK.read_text("utf-8") if text is None else text
-    sections: list[Section] = []
-    title, commands = "", list[Printed]()
+    sections = [Section(title="", commands=())]
     lines = enumerate(page.splitlines(), start=1)
     for _, line in lines:
+        last = sections[-1]
         if line.startswith("## "):
-            if title:
-                sections.append(Section(title=title, commands=tuple(commands)))
-            title, commands = line.removeprefix("## ").strip(), []
-        elif line.strip() == "```console":
-            commands += _block(lines)
-    sections.append(Section(title=title, commands=tuple(commands)))
-    return tuple(sections)
+            sections.append(Section(title=line.removeprefix("## ").strip(), commands=()))
+        elif line == "```console":
+            sections[-1] = replace(last, commands=(*last.commands, *_block(lines)))
+        elif line == "```text":
+            sections[-1] = replace(last, quoted=(*last.quoted, *_text(lines)))
+    return tuple(sections[1:])
 
 
 def anchor(title: str) -> str:
@@ -85,10 +88,17 @@ def same(line: str, *, actor: str) -> str:
     return re.sub(rf"\b(?:{re.escape(actor)}|m\.durand)\b", "<actor>", line).strip()
 
 
+def _text(lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+    for _, text in lines:
+        if text == "```":
+            return
+        yield text
+
+
 def _block(lines: Iterator[tuple[int, str]]) -> Iterator[Printed]:
     command, output, begun = "", list[str](), 0
     for number, text in lines:
-        if text.strip() == "```":
+        if text == "```":
             break
         if text.startswith("$ "):
             if command:

@@ -81,6 +81,7 @@ async def before_anything(broker: Broker, directory: Path, section: Section) -> 
         await operator.types("sudo -u payment-worker bash")
         await operator.types("export PATH")
         await operator.types("export CREDENTIALS_DIRECTORY")
+        await operator.types("cd")
         await operator.types("payment-worker check")
         operator.ends()
 
@@ -191,7 +192,9 @@ async def replayed_by_mistake(broker: Broker, directory: Path, section: Section)
             await until(lambda: site.simulator.applied.total > 0)
             shown = await operator.types("payment-worker dead-letters history")
             (run,) = set(_RUN.findall(shown.text))
-            await operator.types("payment-worker dead-letters replay", code=69)
+            second = await typed(site.directory, replay)
+            assert second.code == 69
+            operator.sees(second)
             await operator.types("payment-worker dead-letters stop", RUN=run)
         assert mistake.result().code == 2
         done = site.simulator.applied.total
@@ -263,6 +266,24 @@ async def in_doubt(broker: Broker, directory: Path, section: Section) -> None:
         assert await site.erp.depth("dlq") == 1
 
 
+async def wrong_email(broker: Broker, directory: Path, section: Section) -> None:
+    async with machine(broker, directory) as site:
+        sent = await site.erp.send(order(email="sim+reject-exist-002@example.org"))
+        failed = await site.erp.answer(sent)
+        await site.erp.has_depth("dlq", 1)
+        operator = await logged_in(site, section)
+        shown = await operator.types("payment-worker dead-letters list")
+        payment_id, email = shown.text.split()[0], "client@example.org"
+        await operator.types(
+            "PAYMENT_WORKER_OPERATORS", answer="y", PAYMENT_ID=payment_id, NEW_EMAIL=email
+        )
+        await operator.types("payment-worker dead-letters replay", answer="y")
+        await operator.types("payment-worker dead-letters list")
+        operator.ends()
+        assert failed["code"] == "customer_unknown"
+        assert applied_for(failed, site.simulator.applied) == 1
+
+
 async def from_a_backup(broker: Broker, directory: Path, section: Section) -> None:
     """A basket item that was paid after the backup, and of which the backup knows the beginning."""
     async with machine(broker, directory, prelude=QUICK_SWEEPER) as site:
@@ -323,6 +344,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "Replayed by mistake": replayed_by_mistake,
     "The queue grows": queue_grows,
     "A payment is in doubt": in_doubt,
+    "The customer's e-mail is wrong": wrong_email,
     "The ledger came from a backup": from_a_backup,
     "The disk is full, or the ledger is locked": disk_or_lock,
 }
@@ -341,7 +363,8 @@ async def test_every_command_of_a_section_is_typed_as_printed_and_ends_the_sympt
 
 
 def test_every_section_that_prints_a_command_has_a_scenario() -> None:
-    assert {each.title for each in SECTIONS.values() if each.commands} == set(SCENARIOS)
+    shown = {each.title for each in SECTIONS.values() if each.commands or each.quoted}
+    assert shown == set(SCENARIOS)
 
 
 def test_every_link_of_the_page_leads_to_a_heading() -> None:
@@ -405,4 +428,4 @@ def _modules() -> Sequence[Path]:
 
 def _prose() -> str:
     """The page without what its commands are and print: that is compared when they are typed."""
-    return re.sub(r"```console\n.*?```", "", RUNBOOK.read_text("utf-8"), flags=re.DOTALL)
+    return re.sub(r"```(?:console|text)\n.*?```", "", RUNBOOK.read_text("utf-8"), flags=re.DOTALL)
