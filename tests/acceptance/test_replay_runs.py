@@ -165,6 +165,9 @@ async def test_two_hundred_letters_are_paid_once_though_the_run_is_killed_half_w
     assert paid(site, answers) == [1] * MANY
     history = await site.installation.run("dead-letters", "history", "--json")
     assert [row["state"] for row in history.rows] == ["finished", "finished"]
+    each = await site.installation.run("dead-letters", "status", first.run, "--letters", "--json")
+    came_to = {line["payment_id"]: line["result"] for line in each.lines}
+    assert came_to == {answer["payment_id"]: "settled" for answer in answers}
 
 
 async def test_of_two_runs_started_at_once_one_replays_and_what_is_not_safe_must_be_named(

@@ -95,20 +95,14 @@ async def account_of(journal: ReplayJournal, run: ReplayRun) -> Account:
     results = dict.fromkeys(ReplayResult, 0)
     not_good: list[ReplayStep] = []
     left_out: list[ReplayStep] = []
-    sent = {step.operation_id: step async for step in _sent_now(journal, run.run)}
-    after = -1
-    states = frozenset({StepState.SENT, StepState.ENDED, StepState.LEFT_OUT})
-    while page := await journal.steps(run.run, states=states, after=after, limit=PAGE):
-        for each in page:
-            step = sent.get(each.operation_id, each)
-            if step.state is StepState.LEFT_OUT:
-                left_out.append(step)
-                continue
-            result = step.result or ReplayResult.PENDING
-            results[result] += 1
-            if not result.is_good:
-                not_good.append(step)
-        after = page[-1].position
+    async for step in steps_now(journal, run.run):
+        if step.state is StepState.LEFT_OUT:
+            left_out.append(step)
+            continue
+        result = step.result or ReplayResult.PENDING
+        results[result] += 1
+        if not result.is_good:
+            not_good.append(step)
     tallies = await journal.step_tallies(run.run)
     return Account(
         run=run,
@@ -117,6 +111,17 @@ async def account_of(journal: ReplayJournal, run: ReplayRun) -> Account:
         left_out=tuple(left_out),
         remaining=sum(each.count for each in tallies if each.state is StepState.PLANNED),
     )
+
+
+async def steps_now(journal: ReplayJournal, run: str) -> AsyncIterator[ReplayStep]:
+    """Every letter that a run has come to or left out, in the plan's order, as it stands now."""
+    sent = {step.operation_id: step async for step in _sent_now(journal, run)}
+    after = -1
+    states = frozenset({StepState.SENT, StepState.ENDED, StepState.LEFT_OUT})
+    while page := await journal.steps(run, states=states, after=after, limit=PAGE):
+        for step in page:
+            yield sent.get(step.operation_id, step)
+        after = page[-1].position
 
 
 async def _sent_now(journal: ReplayJournal, run: str) -> AsyncIterator[ReplayStep]:

@@ -12,8 +12,15 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_replayed import report
 from worker.cli.opened_ledger import opened_journal, run_with_ledger
 from worker.cli.output import Format
-from worker.cli.replay_place import Account, ReplayPlace, account_of, opened_place
-from worker.cli.replay_shown import RunShown, outcome_line, run_record, show_results, tell_end
+from worker.cli.replay_place import Account, ReplayPlace, account_of, opened_place, steps_now
+from worker.cli.replay_shown import (
+    RunShown,
+    outcome_line,
+    run_record,
+    show_letter,
+    show_results,
+    tell_end,
+)
 from worker.journal import ReplayResult, ReplayRun
 from worker.ports import ReplayJournal
 from worker.replays.runner import Runner, purpose_of, results_of
@@ -32,25 +39,28 @@ def show_status(
         str | None,
         typer.Argument(help="As `history` shows it; else the newest.", show_default=False),
     ] = None,
+    letters: Annotated[
+        bool, typer.Option("--letters", help="Each letter with what came of it, one by one.")
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
     output_format: FormatOption = None,
 ) -> ExitCode:
     """Show how a replay run stands: results so far, and the letters that are not good."""
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    account = run_with_ledger(_account(context, run))
+    account = run_with_ledger(_account(context, run, each_letter=letters))
     if account is None:
         context.output.say("There was no replay run yet.")
         return ExitCode.OK
     output, found = context.output, account.run
-    if output.is_json:
+    if output.is_json and not letters:
         steps = (*account.not_good, *account.left_out)
         output.record(
             run_record(found, account.results)
             | {"remaining": account.remaining}
             | {"not_good": [outcome_line(found.run, step) for step in steps]}
         )
-    else:
+    elif not letters:
         show_results(output, found, account.results, account.not_good)
     tell_end(output, found, account.results, account.remaining)
     return ExitCode.OK
@@ -125,12 +135,21 @@ def _lines(run: ReplayRun, results: Mapping[ReplayResult, int]) -> str:
     )
 
 
-async def _account(context: CommandContext, name: str | None) -> Account | None:
+async def _account(
+    context: CommandContext, name: str | None, *, each_letter: bool
+) -> Account | None:
     async with opened_journal(context) as (_ledger, journal):
         if name is None:
             newest = await journal.runs(before=None, limit=1)
-            return await account_of(journal, newest[0]) if newest else None
-        return await account_of(journal, await _found(journal, name))
+            if not newest:
+                return None
+            run = newest[0]
+        else:
+            run = await _found(journal, name)
+        if each_letter:
+            async for step in steps_now(journal, run.run):
+                show_letter(context.output, run, step)
+        return await account_of(journal, run)
 
 
 async def _stopped(context: CommandContext, name: str) -> ReplayRun:

@@ -12,7 +12,7 @@ from worker.replays.decisions import Phase, size_of
 from worker.replays.runner import News, PhaseBegan
 
 MOST_SHOWN = 20
-"""Letters that a report names; `status --json` has them all."""
+"""Letters that a report names; `status --letters` has them all."""
 
 _PHASES = {
     Phase.CANARY: "Canary",
@@ -116,7 +116,12 @@ def show_results(
         for step in not_good[:MOST_SHOWN]:
             output.record({}, _line(step))
     if len(not_good) > MOST_SHOWN:
-        output.say(f"There are more: payment-worker dead-letters status {run.run} --json")
+        output.say(f"There are more: payment-worker dead-letters status {run.run} --letters")
+
+
+def show_letter(output: Output, run: ReplayRun, step: ReplayStep) -> None:
+    """Print one letter of a run with what came of it, at once: there may be many."""
+    output.record(outcome_line(run.run, step), _line(step))
 
 
 def _line(step: ReplayStep) -> str:
@@ -172,7 +177,7 @@ def _what_next(run: ReplayRun, results: Mapping[ReplayResult, int]) -> str:
         return f"Look again later: payment-worker dead-letters status {run.run}"
     if results[ReplayResult.FAILED_SAME_CODE] or results[ReplayResult.FAILED_NEW_CODE]:
         return "See why: payment-worker dead-letters; each can be planned and replayed again."
-    return f"See each with its reason: payment-worker dead-letters status {run.run} --json"
+    return f"See each with its reason: payment-worker dead-letters status {run.run} --letters"
 
 
 def exit_code_of(run: ReplayRun, results: Mapping[ReplayResult, int]) -> ExitCode:
