@@ -200,8 +200,8 @@ async def replayed_by_mistake(broker: Broker, directory: Path, section: Section)
         done = site.simulator.applied.total
         assert 0 < done < len(sent)
         await operator.types("payment-worker dead-letters status")
-        shown = await operator.types("sudo journalctl")
-        payment_id = shown.text.split('"')[3]
+        shown = await operator.types("payment-worker dead-letters status")
+        payment_id = shown.text.split()[0]
         assert payment_id in {event["payment_id"] for event in failed}
         await operator.types("payment-worker payments show", PAYMENT_ID=payment_id)
         await operator.types("payment-worker dead-letters history")
