@@ -55,8 +55,7 @@ exec "$@"
 _SYSTEMCTL = """#!/bin/sh
 # systemctl start|stop|restart|is-active payment-worker, done by the test.
 exec {python} -c 'import socket, sys
-door = socket.socket(socket.AF_UNIX)
-door.connect("{door}")
+door = socket.create_connection(("127.0.0.1", {door}))
 door.sendall(sys.argv[1].encode() + b"\\n")
 said = door.makefile().read()
 print(said.rpartition("\\n")[0], end="\\n" if "\\n" in said else "")
@@ -235,8 +234,8 @@ async def machine(
             _write_secret(site.secret_file("broker__password"), PASSWORDS[WORKER])
             for name, text in {"user": OPERATOR, "password": PASSWORDS[OPERATOR]}.items():
                 _write_secret(home / "operator" / f"payment_worker_broker__{name}", text)
-            _furnish(site)
-            door = await asyncio.start_unix_server(site.answer_door, directory / "door")
+            door = await asyncio.start_server(site.answer_door, "127.0.0.1", 0)
+            _furnish(site, door=door.sockets[0].getsockname()[1])
             try:
                 await site.start()
                 yield site
@@ -358,12 +357,12 @@ def _environment(directory: Path, command: str) -> dict[str, str]:
     }
 
 
-def _furnish(site: Machine) -> None:
+def _furnish(site: Machine, *, door: int) -> None:
     """Put the commands of this machine on its path."""
     (site.directory / "work").mkdir()
     facts = {
         "python": shlex.quote(sys.executable),
-        "door": site.directory / "door",
+        "door": door,
         "directory": shlex.quote(str(site.installation.directory)),
         "probes": PROBES,
         "node": CHECKOUT / "deploy" / "rabbitmq" / "private-node",

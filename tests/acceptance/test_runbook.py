@@ -189,7 +189,7 @@ async def replayed_by_mistake(broker: Broker, directory: Path, section: Section)
         shutil.copy(directory / "state", directory / "other-terminal")
         async with asyncio.TaskGroup() as elsewhere:
             mistake = elsewhere.create_task(typed(site.directory, replay, state="other-terminal"))
-            await until(lambda: site.simulator.applied.total > 0)
+            await until(lambda: site.simulator.applied.total > 0, seconds=40.0)
             shown = await operator.types("payment-worker dead-letters history")
             (run,) = set(_RUN.findall(shown.text))
             second = await typed(site.directory, replay)
@@ -351,6 +351,7 @@ SCENARIOS: Mapping[str, Scenario] = {
 
 
 @pytest.mark.broker
+@pytest.mark.time_limit(120)  # a dozen commands, each a process that imports the product
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("title", SCENARIOS)
 async def test_every_command_of_a_section_is_typed_as_printed_and_ends_the_symptom(
