@@ -26,7 +26,11 @@ async def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         yield site
 
 
-pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.time_limit(180),  # a dozen commands each, and every one imports the product
+]
 
 
 async def asked_of(site: Site, *words: str, code: int = 0) -> Finished:

@@ -29,7 +29,11 @@ async def site(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Asyn
         yield site
 
 
-pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.time_limit(180),  # a dozen commands each, and every one imports the product
+]
 
 
 def words(payment_id: str, email: str = NEW) -> tuple[str, ...]:

@@ -16,7 +16,11 @@ from tests.acceptance.worker_process import started
 from tests.broker import Broker
 from tests.waiting import until
 
-pytestmark = [pytest.mark.broker, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [
+    pytest.mark.broker,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.time_limit(180),  # a dozen commands each, and every one imports the product
+]
 
 ELSEWHERE = "elsewhere"
 EMAIL = "sim+refuse-once@example.org"
