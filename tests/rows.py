@@ -163,7 +163,8 @@ def closed(
     at: datetime = NOW,
 ) -> tuple[Record, Answer]:
     """The row decided in that state, with the answer it owes."""
-    return answered(replace(record, state=state), at, reason=reason, link=link, item_id=item_id)
+    before = replace(record, version=record.version - 1)
+    return answered(before, state, at, reason=reason, link=link, item_id=item_id)
 
 
 def identity(text: str) -> Identity:

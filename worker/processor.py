@@ -71,17 +71,16 @@ class Processor:
         try:
             match reading:
                 case Initiation():
-                    handled = await self._initiate(delivery, reading, story)
+                    return await self._initiate(delivery, reading, story)
                 case Cancellation():
-                    handled = await self._cancel(delivery, reading, story)
+                    return await self._cancel(delivery, reading, story)
                 case Unreadable():
                     refused = Called(await self._ledger.refuse(reading, delivery))
-                    handled = await self._reply(refused, delivery, reading, story)
+                    return await self._reply(refused, delivery, reading, story)
                 case other:
                     assert_never(other)
         except StoreUnavailableError:
-            handled = returned(story, "ledger unavailable")
-        return Handled(handled.disposition, _with_remarks(handled.story, reading, delivery))
+            return returned(story, "ledger unavailable")
 
     async def _initiate(self, delivery: Delivery, asked: Initiation, story: Story) -> Handled:
         called = await self._pay(delivery, asked, kept=None)
@@ -102,8 +101,8 @@ class Processor:
                 case Won():
                     called = await self._caller.pay(claimed, plan, asked.request, permit)
                     # Every use is told, not only audited (payment rules M4).
-                    called = replace(called, is_forced=self._is_forced(asked.request, plan))
-                    return _placed(called, plan)
+                    is_forced = self._is_forced(asked.request, plan)
+                    return _placed(called, plan, is_forced=is_forced)
                 case Held() | Decided():
                     return _placed(Called(claimed), plan)
                 case Kept():
@@ -122,10 +121,10 @@ class Processor:
             claimed = await self._claim_cancellation(delivery, asked, plan, permit)
             if isinstance(claimed, Won):
                 called = await self._caller.remove(claimed, plan, asked.request, permit)
-                called = replace(called, is_forced=self._reaches_live(plan))
+                called = _placed(called, plan, is_forced=self._reaches_live(plan))
             else:
-                called = Called(claimed)
-        return await self._reply(_placed(called, plan), delivery, asked, story)
+                called = _placed(Called(claimed), plan)
+        return await self._reply(called, delivery, asked, story)
 
     def _is_forced(self, asked: PaymentRequest, plan: Route | Refusal) -> bool:
         """Whether the mode reaches beyond the deployment; in production it equals LIVE."""
@@ -228,12 +227,15 @@ class Processor:
             livemode_forced=called.is_forced,
             account=handled.story.account or called.account,
             live=handled.story.live if handled.story.live is not None else called.live,
+            unknown_properties=story.unknown_properties,
+            reply_to_ignored=story.reply_to_ignored,
+            suspicions=story.suspicions,
         )
         return Handled(handled.disposition, told)
 
 
 def _opening(reading: Reading, delivery: Delivery) -> Story:
-    """What is known of a delivery before anything is decided."""
+    """What is known of a delivery before anything is decided, and what is odd about it."""
     return Story(
         action=Action.RETURNED,
         operation_id=reading.envelope.operation_id,
@@ -241,21 +243,14 @@ def _opening(reading: Reading, delivery: Delivery) -> Story:
         origin=reading.origin if isinstance(reading, Unreadable) else reading.request.origin,
         attempts=reading.envelope.attempts,
         sequence=reading.envelope.sequence,
-    )
-
-
-def _placed(called: Called, plan: Route | Refusal | None) -> Called:
-    """Say at which account a delivery stands, also while it waits (payment rules M6)."""
-    if not isinstance(plan, Route):
-        return called
-    return replace(called, account=plan.account.name, live=plan.live)
-
-
-def _with_remarks(story: Story, reading: Reading, delivery: Delivery) -> Story:
-    unknown = () if isinstance(reading, Unreadable) else reading.unknown_properties
-    return replace(
-        story,
-        unknown_properties=unknown,
+        unknown_properties=() if isinstance(reading, Unreadable) else reading.unknown_properties,
         reply_to_ignored=delivery.reply_to is not None,
         suspicions=suspicions_of(delivery),
     )
+
+
+def _placed(called: Called, plan: Route | Refusal | None, *, is_forced: bool = False) -> Called:
+    """Say at which account a delivery stands, also while it waits (payment rules M6)."""
+    if not isinstance(plan, Route):
+        return called
+    return replace(called, account=plan.account.name, live=plan.live, is_forced=is_forced)

@@ -73,10 +73,9 @@ class Replies:
         if not announced.is_safe:
             return returned(story, f"event {announced}")
         self._ledger.confirmed(answer, event=True)
-        return Handled(
-            Disposition.ACKNOWLEDGE,
-            replace(story, unclaimed=announced is Announcement.UNCLAIMED),
-        )
+        if announced is Announcement.UNCLAIMED:
+            story = replace(story, unclaimed=True)
+        return Handled(Disposition.ACKNOWLEDGE, story)
 
     async def wait(
         self, waiting: Waiting | Held, delivery: Delivery, envelope: Envelope, story: Story

@@ -1,6 +1,5 @@
 """Rows that did not exist: how they begin, and those that are decided from the start."""
 
-from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 from uuid import UUID
@@ -34,6 +33,7 @@ def unwritten(
     facts: Facts,
     payment_id: UUID | None = None,
     fingerprint: Fingerprint | None = None,
+    live: bool | None = None,
 ) -> Record:
     """Return a row that does not exist yet: version 0, open until its first move."""
     return Record(
@@ -54,6 +54,7 @@ def unwritten(
         message_id=request_id_of(delivery),
         correlation_id=delivery.correlation_id,
         traceparent=delivery.header("traceparent"),
+        live=live,
     )
 
 
@@ -95,8 +96,16 @@ def unwritten_request(reading: Reading, delivery: Delivery, now: datetime) -> Re
 
 def fresh_record(wish: Claim, now: datetime) -> Record:
     """Return the row of a payment that does not exist yet."""
-    asked = Initiation(envelope=wish.envelope, request=wish.request)
-    return replace(unwritten_request(asked, wish.delivery, now), live=wish.plan.live)
+    return unwritten(
+        wish.envelope,
+        wish.delivery,
+        now,
+        kind=Kind.INITIATION,
+        origin=wish.request.origin,
+        facts=wish.request.facts,
+        fingerprint=wish.request.fingerprint,
+        live=wish.plan.live,
+    )
 
 
 def decided_at_birth(
@@ -111,9 +120,9 @@ def decided_at_birth(
     cancels: bool = False,
 ) -> Change[Decided]:
     """Write a row that is decided from the start."""
-    first = replace(fresh, state=after(None, move), version=1)
     closed, answer = answered(
-        first,
+        fresh,
+        after(None, move),
         now,
         reason=reason,
         link=link,

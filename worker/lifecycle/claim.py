@@ -157,7 +157,7 @@ def _attempt(
 ) -> Change[Claimed]:
     if is_expired(record, rules, now):
         return closed_without_success(record, Reason(code=Code.REQUEST_EXPIRED), now)
-    if is_superseded(view, wish, record):
+    if is_superseded(view, wish, record.sequence):
         return closed_without_success(record, Reason(code=Code.SUPERSEDED), now)
     kept = kept_by(record)
     if kept is not None and kept != wish.kept and not _goes_to(wish.plan, kept):

@@ -66,7 +66,8 @@ def decided(
     told, its own sequence is not touched.
     """
     return answered(
-        moved(record, move, now),
+        record,
+        after(record.state, move),
         now,
         reason=reason,
         link=link,
@@ -80,6 +81,7 @@ def decided(
 
 def answered(
     record: Record,
+    state: State,
     now: datetime,
     *,
     reason: Reason | None = None,
@@ -90,12 +92,12 @@ def answered(
     cancels: bool | None = None,
     payment: Record | None = None,
 ) -> tuple[Record, Answer]:
-    """Give a record that has just reached a decided state its answer.
+    """Return the record in a decided state, one version further, and the answer it then owes.
 
     ``cancels`` tells that a refusal answers a cancellation; it follows from the kind otherwise.
     """
     is_cancellation = record.kind is Kind.CANCELLATION or bool(cancels)
-    status = _STATUS[(is_cancellation, record.state)]
+    status = _STATUS[(is_cancellation, state)]
     sequence = record.sequence
     if is_cancellation:
         sequence = payment.sequence if payment is not None else 0
@@ -130,6 +132,9 @@ def answered(
         letter = Letter(code=reason.code, detail=reason.detail or _detail(reason), failed_at=now)
     closed = replace(
         record,
+        state=state,
+        version=record.version + 1,
+        updated_at=now,
         decided_at=now,
         event_id=event.event_id,
         code=event.code,
@@ -138,8 +143,8 @@ def answered(
         item_id=item_id,
         lease_until=None,
         next_attempt_at=None,
-        token=record.token if record.state is State.IN_DOUBT else None,
-        email=record.email if _may_be_removed(record, item_id) else None,
+        token=record.token if state is State.IN_DOUBT else None,
+        email=record.email if _may_be_removed(state, item_id) else None,
     )
     answer = Answer(
         operation_id=record.operation_id,
@@ -151,9 +156,9 @@ def answered(
     return closed, answer
 
 
-def _may_be_removed(record: Record, item_id: str | None) -> bool:
+def _may_be_removed(state: State, item_id: str | None) -> bool:
     """Whether a removal may follow, which needs the e-mail the item was added under."""
-    return record.state is State.IN_DOUBT or (record.state is State.SUCCEEDED and bool(item_id))
+    return state is State.IN_DOUBT or (state is State.SUCCEEDED and bool(item_id))
 
 
 def _detail(reason: Reason) -> str:

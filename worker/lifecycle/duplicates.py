@@ -31,8 +31,8 @@ def ownership(record: Record) -> tuple[Fingerprint, UUID] | None:
 def answer_of_duplicate(
     view: View, wish: Claim, rules: Rules, now: datetime
 ) -> Change[Claimed] | None:
-    fresh = fresh_record(wish, now)
-    if is_superseded(view, wish, fresh):
+    if is_superseded(view, wish, wish.envelope.sequence):
+        fresh = fresh_record(wish, now)
         return decided_at_birth(fresh, Move.FAIL, now, Reason(code=Code.SUPERSEDED))
     if wish.request.id_commande == NO_ORDER or not rules.duplicate_window:
         return None
@@ -75,16 +75,16 @@ def _adopted(wish: Claim, owner: Record, now: datetime) -> Change[Claimed]:
     return decided_at_birth(fresh, Move.DOUBT, now, Reason(code=owner.code or Code.OUTCOME_UNKNOWN))
 
 
-def is_superseded(view: View, wish: Claim, record: Record) -> bool:
+def is_superseded(view: View, wish: Claim, sequence: int) -> bool:
     """Whether a replayed payment is asked for by another one that is open, in doubt or paid.
 
     A request that the broker gave up was never decided, so its replay opens nothing: its copy
     tells that it is one, and so do the ladder's copies of that.
     """
-    replayed = record.sequence > 1 or wish.envelope.replay_count > 0
+    replayed = sequence > 1 or wish.envelope.replay_count > 0
     if not replayed or wish.request.id_commande == NO_ORDER:
         return False
-    owner = other_owner(view, wish.request.fingerprint, record.operation_id)
+    owner = other_owner(view, wish.request.fingerprint, wish.envelope.operation_id)
     if owner is None:
         return False
     return owner.state.is_open or owner.state in {State.IN_DOUBT, State.SUCCEEDED}

@@ -88,14 +88,11 @@ def settle(view: View, end: Settlement, rules: Rules, now: datetime) -> Change[S
 def _on_time(
     view: View, record: Record, outcome: Outcome, rules: Rules, now: datetime
 ) -> Change[Settled]:
-    # A doubt that follows a definite answer was left by an earlier attempt: this one's token must
-    # not be able to end it.
-    answered = record if isinstance(outcome, Unknown) else replace(record, token=None)
     match outcome:
         case Succeeded():
-            return _succeeded(view, answered, outcome, now)
+            return _succeeded(view, record, outcome, now)
         case Declined():
-            return _declined(view, answered, outcome, now)
+            return _declined(view, _told_no(record), outcome, now)
         case Misconfigured():
             reason = Reason(
                 code=outcome.code,
@@ -103,13 +100,21 @@ def _on_time(
                 provider_code_known=True,
                 http_status=outcome.http_status,
             )
-            return _without_success(view, answered, reason, now)
+            return _without_success(view, _told_no(record), reason, now)
         case NotApplied() | NotSent():
-            return _try_again(view, answered, outcome, rules, now)
+            return _try_again(view, _told_no(record), outcome, rules, now)
         case Unknown():
             return _unknown(view, record, outcome, rules, now)
         case other:
             assert_never(other)
+
+
+def _told_no(record: Record) -> Record:
+    """Take the token away: a doubt that follows a no was left by an earlier attempt.
+
+    This attempt must not be able to end it.
+    """
+    return replace(record, token=None)
 
 
 def _succeeded(view: View, record: Record, outcome: Succeeded, now: datetime) -> Change[Settled]:
