@@ -51,8 +51,10 @@ def normalise_origin(text: str) -> Origin:
     Lower case, accents removed, everything but ``[a-z0-9-]`` turned into ``-``, at most 32
     characters, ``unknown`` when nothing is left (contract section 3: Télévente, televente).
     """
-    decomposed = unicodedata.normalize("NFD", text.strip().lower())
-    bare = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    bare = text.strip().lower()
+    if not bare.isascii():
+        decomposed = unicodedata.normalize("NFD", bare)
+        bare = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return Origin(_NOT_IN_ORIGIN.sub("-", bare)[:_ORIGIN_LENGTH] or UNKNOWN_ORIGIN)
 
 

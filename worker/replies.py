@@ -161,8 +161,10 @@ class Replies:
         tries = 1
         while True:
             said = await send()
+            if said is not unknown:
+                return said
             pause = backoff(tries, self._clock.fraction())
-            if said is not unknown or self._clock.now() + timedelta(seconds=pause) > ends:
+            if self._clock.now() + timedelta(seconds=pause) > ends:
                 return said
             await self._clock.sleep(pause)
             tries += 1

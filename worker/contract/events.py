@@ -43,6 +43,7 @@ every publish in flight (measured on 3.10.8): a request that filled its own fram
 PROVIDER_CODE_LENGTH = 64
 """Longest provider code that is passed on: payment rules E2."""
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _NOT_IN_PROVIDER_CODE = re.compile(r"[^A-Za-z0-9_.:-]")
 
 _POSITIVE = frozenset({Status.SUCCEEDED, Status.CANCELLED})
@@ -90,7 +91,7 @@ def event_body(event: Event) -> bytes:
     }
     if event.status in _ABOUT_A_CANCELLATION:
         body["payment_status"] = event.payment_status
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+    text = _JSON.encode(body)
     # A message_id may hold bytes that were no UTF-8; no answer is lost over one.
     return text.encode("utf-8", "replace")
 

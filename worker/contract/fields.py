@@ -75,19 +75,23 @@ class FieldReader:
 
     def required(self, field: str, rule: Callable[[JsonValue], Value | Wrong]) -> Value | None:
         """Read a field that must be there; null is missing."""
-        if field not in self._named.faults and self._named.values.get(field) is None:
+        value = self._named.values.get(field)
+        if value is None and field not in self._named.faults:
             self.faults.append(fault(field, FaultCode.MISSING))
             return None
-        return self.optional(field, rule)
+        return self._read(field, value, rule)
 
     def optional(self, field: str, rule: Callable[[JsonValue], Value | Wrong]) -> Value | None:
         """Read a field that may be absent or null."""
-        repeated = self._named.faults.get(field)
-        if repeated is not None:
-            self.faults.append(repeated)
-            return None
-        value = self._named.values.get(field)
+        return self._read(field, self._named.values.get(field), rule)
+
+    def _read(
+        self, field: str, value: JsonValue, rule: Callable[[JsonValue], Value | Wrong]
+    ) -> Value | None:
         if value is None:
+            # A field given twice has no value, but a fault.
+            if field in self._named.faults:
+                self.faults.append(self._named.faults[field])
             return None
         result = rule(value)
         if isinstance(result, Wrong):

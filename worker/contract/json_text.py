@@ -9,6 +9,7 @@ was, so that an absurd one in a property nobody reads refuses no payment: ``Deci
 import codecs
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -34,7 +35,12 @@ class WholeNumber:
 
 @dataclass(frozen=True, slots=True)
 class OtherNumber:
-    """A JSON number with fraction or exponent; no field of ours takes one."""
+    """A JSON number with fraction or exponent; no field of ours takes one.
+
+    Nor NaN and the infinities, which are no JSON at all.
+    """
+
+    is_finite: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,16 @@ class JsonObject:
     """A JSON object with every pair it was written with, duplicates included."""
 
     pairs: tuple[tuple[str, "JsonValue"], ...]
+
+    @property
+    def values(self) -> list["JsonValue"]:
+        """Its values alone, in order."""
+        return [value for _, value in self.pairs]
+
+    @property
+    def repeats_a_name(self) -> bool:
+        """Whether a name stands twice in it."""
+        return len({name for name, _ in self.pairs}) < len(self.pairs)
 
 
 JsonValue: TypeAlias = (
@@ -60,6 +76,16 @@ class ParsedBody:
     faults: tuple[FaultCode, ...] = ()
 
 
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=lambda pairs: JsonObject(tuple(pairs)),
+    parse_int=WholeNumber,
+    parse_float=lambda _: OtherNumber(),
+    parse_constant=lambda _: OtherNumber(is_finite=False),
+)
+_OF_A_TEXT = (FaultCode.NOT_AN_OBJECT, FaultCode.NOT_FINITE, FaultCode.DUPLICATE_KEY)
+"""What may be wrong with a text that is JSON, in the order it is told."""
+
+
 def parse_body(body: bytes) -> ParsedBody:
     """Parse a message body; every fault is reported, none is raised."""
     if len(body) > MAX_BODY_BYTES:
@@ -76,37 +102,28 @@ def parse_body(body: bytes) -> ParsedBody:
 
 
 def _parse_text(text: str) -> ParsedBody:
-    has_duplicates: list[bool] = []
-    is_finite = True
-
-    def keep_pairs(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
-        has_duplicates.append(len({name for name, _ in pairs}) < len(pairs))
-        return JsonObject(tuple(pairs))
-
-    def note_not_finite(_: str) -> OtherNumber:
-        nonlocal is_finite
-        is_finite = False
-        return OtherNumber()
-
-    decoder = json.JSONDecoder(
-        object_pairs_hook=keep_pairs,
-        parse_int=WholeNumber,
-        parse_float=lambda _: OtherNumber(),
-        parse_constant=note_not_finite,
-    )
     try:
-        value: JsonValue = decoder.decode(text)
+        value: JsonValue = _DECODER.decode(text)
     except ValueError:
         return ParsedBody(None, (FaultCode.NOT_JSON,))
     root = value if isinstance(value, JsonObject) else None
-    # Objects are completed from the inside out, so the outermost one comes last.
-    nested = has_duplicates if root is None else has_duplicates[:-1]
-    found = {
-        FaultCode.NOT_AN_OBJECT: root is None,
-        FaultCode.NOT_FINITE: not is_finite,
-        FaultCode.DUPLICATE_KEY: any(nested),
-    }
-    return ParsedBody(root, tuple(code for code, is_found in found.items() if is_found))
+    within = set(_faults_among([value] if root is None else root.values))
+    if root is None:
+        within.add(FaultCode.NOT_AN_OBJECT)
+    return ParsedBody(root, tuple(code for code in _OF_A_TEXT if code in within))
+
+
+def _faults_among(values: Iterable[JsonValue]) -> Iterator[FaultCode]:
+    """Look through values and what they hold, as deep as ``MAX_DEPTH`` at most."""
+    for value in values:
+        if isinstance(value, JsonObject):
+            if value.repeats_a_name:
+                yield FaultCode.DUPLICATE_KEY
+            yield from _faults_among(value.values)
+        elif isinstance(value, list):
+            yield from _faults_among(value)
+        elif isinstance(value, OtherNumber) and not value.is_finite:
+            yield FaultCode.NOT_FINITE
 
 
 def _depth_of(text: str) -> int:

@@ -33,31 +33,34 @@ def fold_name(name: str) -> str:
 
 @cache
 def _canonical(fields: tuple[str, ...]) -> Mapping[str, str]:
-    return {fold_name(field): field for field in fields}
+    """Fields by what is accepted as it stands: the folded name, and the canonical spelling."""
+    return {fold_name(field): field for field in fields} | {field: field for field in fields}
 
 
 def name_values(body: JsonObject, fields: Sequence[str]) -> NamedValues:
     """Sort the properties of a body into the fields it may have and the rest."""
     canonical = _canonical(tuple(fields))
-    spellings: dict[str, list[str]] = {}
+    spellings: dict[str, str] = {}
     values: dict[str, JsonValue] = {}
+    repeated: dict[str, FaultCode] = {}
     unknown: list[str] = []
     for name, value in body.pairs:
-        field = canonical.get(fold_name(name))
+        field = canonical.get(name) or canonical.get(fold_name(name))
         if field is None:
             unknown.append(name)
-        else:
-            spellings.setdefault(field, []).append(name)
+        elif field not in spellings:
+            spellings[field] = name
             values[field] = value
-    faults = {
-        field: fault(field, FaultCode.REPEATED if len(set(names)) > 1 else FaultCode.DUPLICATE_KEY)
-        for field, names in spellings.items()
-        if len(names) > 1
-    }
+        elif name != spellings[field]:
+            repeated[field] = FaultCode.REPEATED
+        else:
+            repeated.setdefault(field, FaultCode.DUPLICATE_KEY)
+    for field in repeated:
+        del values[field]
     distinct = dict.fromkeys(unknown)
     return NamedValues(
-        values={field: value for field, value in values.items() if field not in faults},
-        faults=faults,
+        values=values,
+        faults={field: fault(field, code) for field, code in repeated.items()},
         unknown=tuple(_shown(name) for name in list(distinct)[:_MOST_UNKNOWN_NAMES]),
         repeats_unknown=len(distinct) < len(unknown),
     )

@@ -16,7 +16,7 @@ _DEATHS = ("x-death", "x-first-death-", "x-last-death-")
 
 def suspicions_of(delivery: Delivery) -> tuple[Suspicion, ...]:
     """Name what is suspicious about a first receipt; copies of our own never are."""
-    if delivery.source.is_believed:
+    if not delivery.headers or delivery.source.is_believed:
         return ()
     names = delivery.headers.keys()
     found = {
