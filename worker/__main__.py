@@ -1,5 +1,6 @@
 """Where the program starts and how it ends: every way out has its exit code."""
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,9 @@ from worker.cli.exit_codes import CommandError, ExitCode, SeveralFaultsError
 from worker.cli.output import Format, Output
 from worker.settings import SettingsError
 from worker.telemetry import facts_of
+
+_NO_ID = "Input should be a valid UUID"
+"""How the option parser begins when it was given something else where an id belongs."""
 
 
 def main() -> None:
@@ -47,6 +51,9 @@ def run(arguments: Sequence[str]) -> int:
     except typer.Abort:
         output.say("Cancelled.")
         return ExitCode.CANCELLED
+    except OSError as error:
+        output.error(_unwritten(error) or _unexpected(error, is_verbose="--verbose" in arguments))
+        return ExitCode.FAILED
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line, never a traceback
@@ -56,11 +63,31 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _usage(error: typer.TyperException) -> CommandError:
+    about, is_of_id, _ = error.format_message().partition(_NO_ID)
+    if is_of_id:
+        return CommandError(
+            "usage",
+            f"{about}That is no id: one has 36 characters, four of them dashes.",
+            exit_code=ExitCode.USAGE,
+            fix="Copy the whole id from the first column of `payment-worker dead-letters list`.",
+        )
     return CommandError(
         "usage",
         error.format_message(),
         exit_code=ExitCode.USAGE,
         fix="See `payment-worker --help`, or --help after the name of the command.",
+    )
+
+
+def _unwritten(error: OSError) -> CommandError | None:
+    """The data could not be printed: the disk behind the output is full."""
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+        return None
+    return CommandError(
+        "no_room",
+        f"What was to be printed could not be written: {error.strerror}.",
+        exit_code=ExitCode.FAILED,
+        fix="Make room where the output goes, or send it elsewhere; then look what was done.",
     )
 
 

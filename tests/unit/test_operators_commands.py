@@ -1,5 +1,6 @@
 """``payments``, ``results`` and ``ledger restored`` as their user sees them, without a broker."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -90,6 +91,29 @@ def test_what_makes_no_sense_is_refused_as_wrong_use(
 )
 def test_a_broker_that_is_away_is_69(sound: list[str], words: tuple[str, ...]) -> None:
     assert program.run([*sound, *words]) == 69
+
+
+@pytest.mark.parametrize("name", ["5b1f0c1e", "the-last-one", SOME_ID[:-1]])
+def test_what_is_no_id_is_told_in_words_with_where_ids_are_found(
+    sound: list[str], capsys: Captured, name: str
+) -> None:
+    assert program.run([*sound, "dead-letters", "show", name, "--json"]) == 64
+    error = json.loads(capsys.readouterr().err)["error"]
+    assert error["message"].endswith("That is no id: one has 36 characters, four of them dashes.")
+    assert "payment-worker dead-letters list" in error["fix"]
+
+
+def test_an_output_without_room_is_no_unexpected_error(
+    sound: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert program.run([*sound, "dead-letters", "--json"]) == 1
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()
+    *_, error = capsys.readouterr().err.splitlines()
+    assert json.loads(error)["error"]["code"] == "no_room"
 
 
 def test_a_file_that_is_no_export_is_refused_before_the_broker_is_asked(

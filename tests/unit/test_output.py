@@ -112,6 +112,14 @@ def test_the_first_word_of_a_record_has_its_colour_on_a_terminal_alone() -> None
     assert in_pipe.out.getvalue() == "  FAIL  [bold] LED001\n  FAIL\n"
 
 
+def test_a_column_that_is_to_be_copied_is_never_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    rows = [{"code": "company_not_configured", "meaning": "some words about it " * 5}]
+    desk = Desk(on_terminal=True)
+    desk.output.table(("code", "meaning"), rows, whole=("code",))
+    assert "company_not_configured" in desk.out.getvalue()
+
+
 def test_rows_as_json_are_one_document_with_the_named_columns_only() -> None:
     desk = Desk(Format.JSON)
     desk.output.table(COLUMNS, ROWS)
@@ -252,7 +260,27 @@ def test_a_person_confirms_by_typing(
     if agreed:
         desk.output.confirm("Really?", is_answered=False)
     else:
-        with pytest.raises(CommandError) as caught:
+        with pytest.raises(CommandError, match=r"^Cancelled; nothing was changed\.$") as caught:
             desk.output.confirm("Really?", is_answered=False)
         assert caught.value.exit_code is ExitCode.CANCELLED
     assert "Really? [y/N]" in desk.err.getvalue()
+
+
+def test_a_question_that_is_left_ends_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Ctrl-D, and with Ctrl-C, which also says that nothing has happened."""
+    monkeypatch.setattr("sys.stdin", Terminal(""))
+    desk = Desk(on_terminal=True)
+    with pytest.raises(CommandError):
+        desk.output.confirm("Really?", is_answered=False)
+    assert desk.err.getvalue() == "Really? [y/N] \n"
+
+    class Interrupted(Terminal):
+        @override
+        def readline(self, size: int | None = -1, /) -> str:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", Interrupted())
+    desk = Desk(on_terminal=True)
+    with pytest.raises(KeyboardInterrupt):
+        desk.output.confirm("Really?", is_answered=False)
+    assert desk.err.getvalue() == "Really? [y/N] \nCancelled; nothing was changed.\n"

@@ -77,6 +77,14 @@ def plan_letters(
         until=until,
         text=text,
     )
+    if str(output) == "-":
+        raise CommandError(
+            "output_needed",
+            "A plan is a file: `replay` reads it again.",
+            exit_code=ExitCode.USAGE,
+            field="--output",
+            fix="Name a file: --output outage.plan",
+        )
     named = operation_ids or []
     if [bool(named), wanted != EVERY_LETTER, every].count(True) != 1:
         raise CommandError(

@@ -26,6 +26,8 @@ from worker.cli.exit_codes import CommandError, ExitCode
 Row = Mapping[str, object]
 Advance = Callable[[int], None]
 
+_CANCELLED = "Cancelled; nothing was changed."
+
 
 @unique
 class Format(StrEnum):
@@ -64,18 +66,31 @@ class Output:
         self._messages = _console(self._stderr, has_colour=has_colour)
 
     @property
+    def width(self) -> int:
+        """Columns of the terminal that data is drawn on."""
+        return self._console.width
+
+    @property
     def is_json(self) -> bool:
         """Whether data and errors are JSON."""
         return self.format in {Format.JSON, Format.JSONL}
 
-    def table(self, columns: Sequence[str], rows: Iterable[Row], *, title: str = "") -> None:
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Row],
+        *,
+        title: str = "",
+        whole: Sequence[str] = (),
+    ) -> None:
         """Print rows: a table for people, lines of tab-separated values, or JSON objects.
 
-        Only the named columns are shown; a title is for people alone.
+        Only the named columns are shown; a title is for people alone. The ``whole`` columns hold
+        what a next command needs, and are never broken into lines.
         """
         match self.format:
             case Format.HUMAN | Format.AUTO:
-                self._console.print(_drawn(columns, rows, title))
+                self._console.print(_drawn(columns, rows, title, whole))
             case Format.PLAIN:
                 for row in rows:
                     self._line("\t".join(_cell(row.get(name)) for name in columns))
@@ -171,8 +186,15 @@ class Output:
             return
         self.expect_somebody()
         print(f"{question} [y/N] ", end="", file=self._stderr, flush=True)
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise CommandError("cancelled", "Cancelled.", exit_code=ExitCode.CANCELLED)
+        try:
+            answer = sys.stdin.readline()
+        except KeyboardInterrupt:
+            print(f"\n{_CANCELLED}", file=self._stderr, flush=True)
+            raise
+        if not answer.endswith("\n"):
+            print(file=self._stderr)  # Ctrl-D leaves the question's line open
+        if answer.strip().lower() not in {"y", "yes"}:
+            raise CommandError("cancelled", _CANCELLED, exit_code=ExitCode.CANCELLED)
 
     def expect_somebody(self) -> None:
         """Make sure, before anything is done, that a later question can be answered.
@@ -221,12 +243,12 @@ def _console(stream: TextIO, *, has_colour: bool) -> Console:
     )
 
 
-def _drawn(columns: Sequence[str], rows: Iterable[Row], title: str) -> Table:
+def _drawn(columns: Sequence[str], rows: Iterable[Row], title: str, whole: Sequence[str]) -> Table:
     table = Table(
         title=escape(title) or None, title_justify="left", header_style="bold", box=SIMPLE_HEAD
     )
     for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
+        table.add_column(name.replace("_", " "), overflow="fold", no_wrap=name in whole)
     for row in rows:
         table.add_row(*(escape(_cell(row.get(name))) for name in columns))
     return table
