@@ -72,7 +72,7 @@ async def test_letters_of_the_brokers_own_come_into_the_index_and_leave_it(site:
         (await asked_of(site, "list", "--code", "unanswered")).rows,
         key=lambda row: str(row["company"]),
     )
-    assert [(row["state"], row["company"], row["replay"]) for row in rows] == [
+    assert [(row["state"], row["company"], row["verdict"]) for row in rows] == [
         (None, "1", "safe"),
         (None, "2", "safe"),
     ]
@@ -114,12 +114,12 @@ async def test_a_letter_is_shown_with_its_reason_and_its_body_masked_on_request(
     shown = (await asked_of(site, "show", payment_id)).data
     assert (shown["state"], shown["company"], shown["timeline"]) == (None, row["company"], [])
     letter = shown["letter"]
-    assert (letter["code"], letter["detail"], letter["replay"]) == (
+    assert (letter["code"], letter["detail"], letter["verdict"]) == (
         "unanswered",
         "rejected",
         "safe",
     )
-    assert shown["replay_reason"].startswith("Nothing was decided")
+    assert shown["verdict_reason"].startswith("Nothing was decided")
     assert "body" not in shown
     seen = await asked_of(site, "show", payment_id, "--body")
     assert (seen.data["body"]["email"], seen.data["body"]["id_societe"]) == (
@@ -177,7 +177,7 @@ async def test_letters_are_set_aside_with_a_reason_answered_and_brought_back(
     assert letter.message_id == sent.message_id
     assert letter.headers["error-code"] == "delivery_limit_reached"
     (row,) = (await asked_of(site, "list")).rows
-    assert (row["payment_id"], row["code"], row["replay"]) == (
+    assert (row["payment_id"], row["code"], row["verdict"]) == (
         own["payment_id"],
         "delivery_limit_reached",
         "safe",

@@ -72,7 +72,7 @@ async def test_a_payment_for_an_unknown_customer_is_edited_replayed_and_paid_onc
     again = await edited(site, payment_id)
     assert (again.code, again.data["result"]) == (0, "unchanged")
     listed = await site.installation.run("dead-letters", "list", "--payment", payment_id, "--json")
-    assert [row["replay"] for row in listed.rows] == ["safe"]
+    assert [row["verdict"] for row in listed.rows] == ["safe"]
     replayed = await site.installation.run(
         *("dead-letters", "replay", payment_id, "--reason", "e-mail mended", "--yes", "--json")
     )

@@ -97,7 +97,7 @@ async def test_the_list_is_filtered_and_goes_on_where_a_page_ended(
     ):
         assert ids(await asked_of(site, "list", *words)) == found, words
     (named,) = (await asked_of(site, "list", "--payment", refused)).rows
-    assert (named["code"], named["replay"]) == ("provider_refused", "safe")
+    assert (named["code"], named["verdict"]) == ("provider_refused", "safe")
     listed: list[object] = []
     place: tuple[str, ...] = ()
     while True:
@@ -116,13 +116,13 @@ async def test_the_whole_history_of_a_payment_is_shown_without_a_secret(
     """After the others: its replay takes it out of the index."""
     refused = answers[0]["payment_id"]
     before = await site.installation.run("dead-letters", "show", refused, "--json")
-    assert before.data["replay"] == "safe"
+    assert before.data["verdict"] == "safe"
     replayed = await site.installation.run("dead-letters", "replay", refused, "--yes")
     assert replayed.code == 0, replayed.complaint
     done = await site.installation.run("payments", "show", refused, "--json")
     assert done.code == 0, done.complaint
     shown = done.data
-    assert (shown["state"], shown["sequence"], shown["replay"]) == ("succeeded", 2, None)
+    assert (shown["state"], shown["sequence"], shown["verdict"]) == ("succeeded", 2, None)
     assert (shown["amount_cents"], shown["has_link"]) == (4711, True)
     assert [each["what"] for each in shown["timeline"]] == [
         *("received", "called", "attempt_ended", "decided", "dead_lettered"),

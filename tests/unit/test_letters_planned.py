@@ -158,7 +158,7 @@ def test_a_plan_of_every_letter_is_told_in_sums_and_kept_row_by_row(
     shown = json.loads(capsys.readouterr().out)
     assert (shown["rows"], shown["currency"], shown["wanted"]) == (3, "EUR", {"all": "true"})
     assert (shown["counts"]["safe"], shown["counts"]["needs_edit"]) == (2, 1)
-    assert {(each["mode"], each["cents"]) for each in shown["totals"]} == {
+    assert {(each["mode"], each["amount_cents"]) for each in shown["totals"]} == {
         ("TEST", 2500),
         ("LIVE", 990),
     }
@@ -221,6 +221,7 @@ def test_a_plan_that_catches_nothing_says_so_with_its_exit_code(
         ("--all", "--code", "link_lost", "-o", "plan.json"),
         (str(number(1)), "--all", "-o", "plan.json"),
         (str(number(1)), "--origin", "dcp", "-o", "plan.json"),
+        ("--all", "-o", "-"),
         ("--all", "-o", "plan.json", "--expires", "soon"),
         ("--all", "-o", "plan.json", "--expires", "0s"),
         ("--all", "-o", "plan.json", "--expires", "99999999999d"),
@@ -238,3 +239,39 @@ def test_a_plan_is_not_written_over_another_file(sound: list[str], capsys: Captu
     place = sound[1]
     assert program.run([*sound, "dead-letters", "plan", "--all", "-o", place, "--json"]) == 1
     assert json.loads(capsys.readouterr().err)["error"]["code"] == "plan_place_taken"
+
+
+# --- what the other views say of the same letters ----------------------------------------------
+
+
+@pytest.mark.parametrize("columns", ["80", "120"])
+def test_the_first_look_keeps_each_code_whole_and_names_the_next_command(
+    sound: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    """A table where there is room for it, and short lines on a narrow terminal."""
+    monkeypatch.setenv("COLUMNS", columns)
+    assert program.run([*sound, "-o", "human", "dead-letters"]) == 0
+    shown = capsys.readouterr()
+    for code in ("provider_unavailable", "customer_unknown"):
+        assert code in shown.out
+    assert "2 replayable" in shown.out
+    assert all(len(line) <= int(columns) for line in shown.out.splitlines())
+    assert "Next: payment-worker dead-letters list --code CODE" in shown.err
+
+
+def test_the_list_tells_test_money_from_real_money(sound: list[str], capsys: Captured) -> None:
+    """In words before the verdict, and in a column of their own for programs."""
+    assert program.run([*sound, "-o", "human", "dead-letters", "list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(", ")[2::2] for line in lines[1::3]] == [
+        ["TEST 12.50 EUR", "replayable"],
+        ["LIVE 9.90 EUR", "to be corrected"],
+        ["TEST 12.50 EUR", "replayable"],
+    ]
+    assert program.run([*sound, "dead-letters", "list", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["mode"], row["amount_cents"], row["verdict"]) for row in rows] == [
+        ("TEST", 1250, "safe"),
+        ("LIVE", 990, "needs_edit"),
+        ("TEST", 1250, "safe"),
+    ]

@@ -1,9 +1,10 @@
 """``payment-worker dead-letters`` by itself: the whole index at one look."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from worker.cli.context import CommandContext
+from worker.cli.money import counted
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format, Output
 from worker.letters import Advice, LetterFilter, LetterGroup, Verdict, code_name
@@ -19,6 +20,9 @@ _COLUMNS = (
     *(verdict.value for verdict in Verdict),
 )
 _HUMAN = ("code", "count", "first", "last", "can_a_replay_help", "what_first")
+_WIDE = 112
+"""Columns that the table needs, one line for each code."""
+
 CAN_HELP = MappingProxyType(
     {
         Verdict.SAFE: "replayable",
@@ -49,6 +53,8 @@ def show_groups(context: CommandContext, wanted: LetterFilter) -> None:
         output.table(_COLUMNS, [_row(group) for group in groups])
     if not groups:
         output.say("No dead letters.")
+    elif output.format is Format.HUMAN:
+        output.say("Next: payment-worker dead-letters list --code CODE")
 
 
 async def _grouped(context: CommandContext, wanted: LetterFilter) -> Sequence[LetterGroup]:
@@ -83,14 +89,25 @@ def _show_to_people(output: Output, groups: Sequence[LetterGroup]) -> None:
         }
         for group in groups
     ]
-    output.table(_HUMAN, rows)
+    if output.width >= _WIDE:
+        output.table(_HUMAN, rows, whole=("code",))
+    else:
+        for row in rows:
+            output.record(row, _lines(row))
     count, in_queue = (
         sum(group.count for group in groups),
         sum(group.confirmed for group in groups),
     )
-    output.text(f"{count} dead letters: {_sums(groups)}")
+    output.text(f"{counted(count, 'dead letter')}: {_sums(groups)}")
     if in_queue < count:
         output.text(f"{count - in_queue} of them not in the queue (yet)")
+
+
+def _lines(row: Mapping[str, object]) -> str:
+    """One group where a table of all columns would break every cell of it."""
+    head = f"{row['code']}  {row['count']}"
+    helps = f"{row['can_a_replay_help']}; first: {row['what_first']}"
+    return f"{head}\n    {helps}\n    {row['first']} to {row['last']}"
 
 
 def _sums(groups: Sequence[LetterGroup]) -> str:

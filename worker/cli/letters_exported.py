@@ -192,7 +192,7 @@ def _tell(context: CommandContext, path: Path, report: ExportReport) -> ExitCode
     if output.is_json:
         output.record(
             {
-                "file": path,
+                "path": path,
                 "letters": report.seal.letters,
                 "sha256": report.seal.sha256,
                 "repeated": report.repeated,

@@ -21,6 +21,7 @@ from worker.cli.letter_filter import (
     UntilOption,
     wanted_letters,
 )
+from worker.cli.letter_groups import CAN_HELP
 from worker.cli.money import euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format
@@ -48,7 +49,8 @@ _COLUMNS = (
     # Later ones come last: a pipe counts its columns.
     "category",
     "target",
-    "replay",
+    "verdict",
+    "mode",
 )
 
 
@@ -147,25 +149,27 @@ def _place(text: str) -> Place:
 
 
 def _lines(letter: LetterEntry, is_aside: bool) -> str:
-    """Two lines for people: the id whole, so that it can be copied, and what it is about."""
+    """Three lines for people, none longer than a narrow terminal: the id whole, to be copied."""
     facts = letter.facts
-    about = [f"{letter.failed_at:%Y-%m-%d %H:%MZ}", letter.kind, f"origin {letter.origin}"]
+    stands = [f"{letter.failed_at:%Y-%m-%d %H:%MZ}", letter.kind]
+    if facts.amount is not None:
+        # Test money is never to be taken for real money, nor the other way round.
+        stands.append(f"{facts.payment_run_mode or 'mode unknown'} {euros(facts.amount)}")
+    if is_aside:
+        stands.append("set aside")
+    else:
+        if not letter.confirmed:
+            stands.append("not in the queue")
+        stands.append(CAN_HELP[verdict_of(letter.case)])
+    about = [f"origin {letter.origin}"]
     if facts.id_societe is not None:
         about.append(f"company {facts.id_societe}")
     if facts.id_commande is not None:
         about.append(f"order {facts.id_commande}")
     if facts.payment_target is not None:
         about.append(facts.payment_target)
-    if facts.amount is not None:
-        about.append(euros(facts.amount))
-    if is_aside:
-        about.append("set aside")
-    else:
-        if not letter.confirmed:
-            about.append("not in the queue")
-        about.append(f"a replay is {verdict_of(letter.case).replace('_', ' ')}")
-    head = f"{letter.operation_id}  {letter.state or 'no row':<9} {code_name(letter.code)}"
-    return f"{head}\n    {', '.join(about)}"
+    head = f"{letter.operation_id}  {letter.state or 'undecided':<9} {code_name(letter.code)}"
+    return f"{head}\n    {', '.join(stands)}\n    {', '.join(about)}"
 
 
 def _row(letter: LetterEntry, is_aside: bool) -> dict[str, object]:
@@ -183,5 +187,6 @@ def _row(letter: LetterEntry, is_aside: bool) -> dict[str, object]:
         "amount_cents": letter.facts.amount,
         "sequence": letter.sequence,
         "in_queue": letter.confirmed and not is_aside,
-        "replay": None if is_aside else verdict_of(letter.case),
+        "verdict": None if is_aside else verdict_of(letter.case),
+        "mode": letter.facts.payment_run_mode,
     }

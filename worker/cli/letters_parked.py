@@ -144,7 +144,10 @@ async def _resolved(
             context.output.say("No dead letters.")
             return ExitCode.OK
         if len(meant) > 1:
-            context.output.confirm(f"Set {len(meant)} letters aside?", is_answered=is_answered)
+            context.output.confirm(
+                f"Set {len(meant)} letters aside? They leave the list, and no replay takes them.",
+                is_answered=is_answered,
+            )
         tally = _Tally(context.output, "resolve")
         async with opened_desk(context) as desk:
             parking = _parking(ledger, desk, reason, tally)
@@ -213,5 +216,8 @@ class _Tally:
         if not left:
             self._output.success(f"{done} {self._act}d.")
             return ExitCode.OK
-        self._output.warn(f"{done} {self._act}d, {left} left alone.")
+        self._output.warn(
+            f"{done} {self._act}d, {left} left alone: each says why.",
+            fix="Look at one: payment-worker dead-letters show ID",
+        )
         return ExitCode.PARTIAL if done else ExitCode.FAILED

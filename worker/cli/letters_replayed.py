@@ -10,6 +10,7 @@ from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_planned import plan_error
+from worker.cli.money import counted
 from worker.cli.opened_ledger import run_with_ledger
 from worker.cli.replay_intent import Intent, asked_for, check_reason, in_words, intended, steps_of
 from worker.cli.replay_place import Account, account_of, opened_place
@@ -112,7 +113,7 @@ def report(context: CommandContext, account: Account) -> ExitCode:
     else:
         show_results(output, run, account.results, account.not_good)
     if account.left_out:
-        output.say(f"The plan left {len(account.left_out)} letters out; they are kept.")
+        output.say(f"Left out by the plan, and kept: {counted(len(account.left_out), 'letter')}.")
     tell_end(output, run, account.results, account.remaining)
     return exit_code_of(run, account.results)
 
@@ -126,7 +127,7 @@ async def _replayed(context: CommandContext, intent: Intent, run: ReplayRun) -> 
                     "event": "run",
                     "run": run.run,
                     "letters": intent.count,
-                    "cents": {str(mode): cents for mode, cents in intent.cents.items()},
+                    "amount_cents": {str(mode): cents for mode, cents in intent.cents.items()},
                     "plan_sha256": run.plan_sha256,
                 }
             )

@@ -5,6 +5,7 @@ import typer
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import ExitCode
+from worker.cli.money import counted
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Output
@@ -52,12 +53,12 @@ def _tell(output: Output, report: SyncReport) -> None:
     }
     output.record(
         facts,
-        f"{report.walked} letters walked, {report.unanswered} of them unanswered"
+        f"{counted(report.walked, 'letter')} walked, {report.unanswered} of them unanswered"
         f" ({report.added} new); {report.gone} gone since the last time.",
     )
     if report.nameless:
         output.warn(
-            f"{report.nameless} letters say of no payment whose they are.",
+            f"{counted(report.nameless, 'letter')} without the id of a payment.",
             fix="`payment-worker payments report --walk` names them as far as they have a name.",
         )
     if not report.is_complete:

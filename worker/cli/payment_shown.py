@@ -1,6 +1,7 @@
 """``payments show``: the whole history of one operation, its letter and its cancellations."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -8,12 +9,13 @@ import typer
 
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.letter_groups import CAN_HELP
 from worker.cli.money import euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format, Output
 from worker.codes import category_of
 from worker.ledger import Ledger
-from worker.letters import LetterEntry, UnansweredLetter, code_name
+from worker.letters import LetterEntry, UnansweredLetter, Verdict, code_name
 from worker.lifecycle.prospects import prospect_of
 from worker.model import Facts
 from worker.records import Answer, History, Record, State
@@ -87,8 +89,8 @@ def show_found(output: Output, found: Found, extra: dict[str, object] | None = N
         output.record(
             about
             | {
-                "replay": None if letter is None else letter["replay"],
-                "replay_reason": None if letter is None else letter["replay_reason"],
+                "verdict": None if letter is None else letter["verdict"],
+                "verdict_reason": None if letter is None else letter["verdict_reason"],
                 "letter": letter,
                 "cancellations": [_cancellation(each) for each in found.cancellations],
                 "timeline": [_row(moment) for moment in moments],
@@ -174,8 +176,8 @@ def _letter(found: Found) -> dict[str, object] | None:
     entry, answer = found.letter, _undone(found.history)
     prospect = None if entry is None else prospect_of(entry.case)
     verdict: dict[str, object] = {
-        "replay": None if prospect is None else prospect.verdict,
-        "replay_reason": None if prospect is None else prospect.reason,
+        "verdict": None if prospect is None else prospect.verdict,
+        "verdict_reason": None if prospect is None else prospect.reason,
     }
     if answer is not None and answer.letter is not None:
         return {
@@ -232,13 +234,13 @@ def _show_facts(output: Output, facts: dict[str, object]) -> None:
     for name, value in facts.items():
         if value is None:
             continue
-        shown = euros(value) if name == "amount_cents" and isinstance(value, int) else value
-        if name == "replay":
-            shown = str(value).replace("_", " ")
+        shown = euros(value) if name == "amount_cents" and isinstance(value, int) else _said(value)
+        if isinstance(value, Verdict):
+            shown = CAN_HELP[value]
         output.record({}, f"{_LABELS.get(name, name).replace('_', ' '):<16} {shown}")
 
 
-_LABELS = {"amount_cents": "amount", "replay": "a replay is", "replay_reason": "because"}
+_LABELS = {"amount_cents": "amount", "verdict": "replay", "verdict_reason": "because"}
 
 
 def _show_extra(output: Output, name: str, value: object) -> None:
@@ -249,5 +251,16 @@ def _show_extra(output: Output, name: str, value: object) -> None:
 
 
 def _line(moment: Moment) -> dict[str, object]:
-    facts = (f"{name.replace('_', ' ')} {value}" for name, value in moment.facts.items())
+    facts = (f"{name.replace('_', ' ')} {_said(value)}" for name, value in moment.facts.items())
     return {"at": moment.at, "what": moment.what, "facts": ", ".join(facts)}
+
+
+def _said(value: object) -> object:
+    """A value as people say it: a truth as yes or no, a time in UTC."""
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S.%fZ}"
+        case _:
+            return value

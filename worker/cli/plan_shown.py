@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Mapping
 
 from worker.cli.letter_groups import CAN_HELP, WHAT_FIRST
-from worker.cli.money import euros
+from worker.cli.money import counted, euros
 from worker.cli.output import Format, Output
 from worker.letters import Verdict, code_name
 from worker.lifecycle.prospects import advice_on
 from worker.model import RunMode
 from worker.plans.rows import Plan, PlanTotal
 
-_TOTALS = ("verdict", "code", "mode", "count", "cents", "reason")
+_TOTALS = ("verdict", "code", "mode", "count", "amount_cents", "reason")
 _VERDICTS = ("verdict", "count", "amounts", "why")
 _CODES = ("code", "count", "can_a_replay_help", "what_first")
 
@@ -28,7 +28,7 @@ def show_plan(output: Output, plan: Plan) -> None:
             output.record(_record(plan))
     output.success(
         f"Planned in {plan.path}, which holds until {plan.expires_at:%Y-%m-%d %H:%MZ}:"
-        f" {plan.size} dead letters."
+        f" {counted(plan.size, 'dead letter')}."
     )
     if plan.counts[Verdict.SAFE]:
         output.say(f"Next: {next_command(plan)}")
@@ -50,7 +50,7 @@ def _show_to_people(output: Output, plan: Plan) -> None:
     if not plan.totals:
         return
     output.table(_VERDICTS, [_verdict(*each) for each in _by_verdict(plan).items()])
-    output.table(_CODES, [_code(plan, code) for code in _codes(plan)])
+    output.table(_CODES, [_code(plan, code) for code in _codes(plan)], whole=("code",))
 
 
 def _by_verdict(plan: Plan) -> dict[tuple[Verdict, str], list[PlanTotal]]:
@@ -122,6 +122,6 @@ def _total(total: PlanTotal) -> dict[str, object]:
         "code": code_name(total.code),
         "mode": total.mode,
         "count": total.count,
-        "cents": total.cents,
+        "amount_cents": total.cents,
         "reason": total.reason,
     }

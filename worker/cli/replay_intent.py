@@ -10,6 +10,7 @@ from uuid import UUID
 
 from worker.cli.context import CommandContext
 from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.money import counted
 from worker.cli.opened_ledger import opened_ledger
 from worker.cli.plan_shown import amounts
 from worker.contract.fields import read_guid
@@ -29,7 +30,8 @@ _STRANGE = "Nothing was decided about it: a worker will take it up."
 class Intent:
     """What is to be replayed: ``rows`` by name, or those of a plan with what is named beside it.
 
-    ``count`` letters for ``cents`` by mode; ``needs_reason`` are named against the advice, and
+    ``count`` letters for ``cents`` by mode, ``unpriced`` of them for an amount that the ledger does
+    not know; ``needs_reason`` are named against the advice, and
     ``refused`` named ones that cannot be replayed at all.
     """
 
@@ -38,6 +40,7 @@ class Intent:
     named: frozenset[UUID]
     count: int
     cents: Mapping[RunMode | None, int]
+    unpriced: int
     needs_reason: tuple[UUID, ...]
     refused: int
 
@@ -109,7 +112,7 @@ def _summed(
     plan: Plan | None, rows: Iterable[PlanRow], named: frozenset[UUID], at: datetime
 ) -> Intent:
     kept = () if plan is not None else tuple(rows)
-    count = refused = 0
+    count = refused = unpriced = 0
     cents: Counter[RunMode | None] = Counter()
     against: list[UUID] = []
     missing = set(named)
@@ -119,6 +122,7 @@ def _summed(
         if step.state is StepState.PLANNED:
             count += 1
             cents[row.mode] += row.amount or 0
+            unpriced += row.kind is Kind.INITIATION and row.amount is None
             if row.verdict not in BY_PLAN:
                 against.append(row.operation_id)
         refused += step.state is StepState.ENDED
@@ -136,6 +140,7 @@ def _summed(
         named=named,
         count=count,
         cents=cents,
+        unpriced=unpriced,
         needs_reason=tuple(against),
         refused=refused,
     )
@@ -158,9 +163,11 @@ def check_reason(intent: Intent, reason: str | None) -> None:
 
 def in_words(intent: Intent) -> str:
     """How many letters, and for how much by mode."""
-    letters = "1 letter" if intent.count == 1 else f"{intent.count} letters"
-    sums = amounts(intent.cents)
-    return f"{letters} ({sums})" if sums else letters
+    sums = [amounts(intent.cents)] if any(intent.cents.values()) else []
+    if intent.unpriced:
+        sums.append(f"{intent.unpriced} of an amount that the ledger does not know")
+    letters = counted(intent.count, "letter")
+    return f"{letters} ({', '.join(sums)})" if sums else letters
 
 
 async def steps_of(context: CommandContext, intent: Intent) -> AsyncIterator[ReplayStep]:

@@ -94,15 +94,13 @@ def _refusal_bar(case: LetterCase) -> Prospect | None:
 
 def _doubt_bar(case: LetterCase) -> Prospect | None:
     if case.code is Code.LEDGER_LOST:
-        return Prospect(
-            Verdict.UNKNOWN, "Its history is lost: ask the provider what it has, then settle it."
-        )
+        return Prospect(Verdict.UNKNOWN, "Its history is lost: ask the provider what it has.")
     if _is_doubtful(case) and not may_be_asked_again(
         case.operation_class, link_published=case.link_published
     ):
         return Prospect(
             Verdict.UNKNOWN,
-            "An attempt may have been applied: ask the provider what it has, then settle it.",
+            "An attempt may have been applied: ask the provider what it has.",
         )
     return None
 

@@ -187,5 +187,5 @@ def _bar(record: Record) -> str | None:
     if is_doubtful and not may_be_asked_again(
         record.operation_class, link_published=record.link_published
     ):
-        return "an attempt may have been applied; a person must settle it first"
+        return "an attempt may have been applied; ask the provider what it has"
     return None
