@@ -274,12 +274,12 @@ def test_a_question_that_is_left_ends_its_line(monkeypatch: pytest.MonkeyPatch) 
         desk.output.confirm("Really?", is_answered=False)
     assert desk.err.getvalue() == "Really? [y/N] \n"
 
-    class Interrupted(Terminal):
-        @override
-        def readline(self, size: int | None = -1, /) -> str:
-            raise KeyboardInterrupt
+    def interrupt(*_: object) -> str:
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr("sys.stdin", Interrupted())
+    typed = Terminal("")
+    monkeypatch.setattr(typed, "readline", interrupt)
+    monkeypatch.setattr("sys.stdin", typed)
     desk = Desk(on_terminal=True)
     with pytest.raises(KeyboardInterrupt):
         desk.output.confirm("Really?", is_answered=False)

@@ -78,8 +78,9 @@ CHECKS = (
         id="DLQ001",
         group=Group.LETTERS,
         title="No message waits for a person",
-        fix="Dead letters: `payment-worker dead-letters list`. Unrouted: a request with a wrong"
-        " routing key. Unclaimed: an event nobody is bound for.",
+        fix="Dead letters: `payment-worker dead-letters`. Unrouted: a request with a wrong routing"
+        " key. Unclaimed: answers nobody was bound for; bind their queue, then"
+        " `payment-worker results resend --unclaimed`.",
         look=_look_at_letters,
         needs=CONNECTED,
     ),
@@ -87,7 +88,8 @@ CHECKS = (
         id="DLQ002",
         group=Group.LETTERS,
         title="No payment stays in doubt for a day",
-        fix="Find it with `payment-worker dead-letters list`, and ask its provider about it.",
+        fix="Find it with `payment-worker dead-letters list --category in_doubt`, and ask its"
+        " provider about it.",
         look=_look_at_doubts,
         needs=(*SOUND_SETTINGS, "LED001"),
     ),

@@ -57,6 +57,7 @@ def _explain(
             {"name": row.name, "value": row.value, "source": row.source, "meaning": row.meaning}
             for row in rows
         ],
+        whole=("name",),
     )
 
 

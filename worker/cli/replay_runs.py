@@ -156,6 +156,7 @@ async def _stopped(context: CommandContext, name: str) -> ReplayRun:
     async with opened_journal(context) as (ledger, journal):
         await _found(journal, name)
         await journal.ask_to_stop(name, actor=operating_system_account(), at=ledger.clock.now())
+        context.output.say(f"Asked; waiting at most {_STOP_SECONDS:.0f} seconds for it to answer.")
         ends = context.clock.monotonic() + _STOP_SECONDS
         while True:
             run = await _found(journal, name)
