@@ -51,16 +51,18 @@ OriginOption = Annotated[
         autocompletion=origins,
     ),
 ]
-CompanyOption = Annotated[str | None, _option("--company", text="id_societe.")]
-TargetOption = Annotated[PaymentTarget | None, _option("--target", text="payment_target.")]
+CompanyOption = Annotated[str | None, _option("--company", text="Which company: id_societe.")]
+TargetOption = Annotated[
+    PaymentTarget | None, _option("--target", text="Where it is paid: payment_target.")
+]
 PaymentOption = Annotated[
     UUID | None, _option("--payment", text="Of this payment, its cancellations included.")
 ]
 SinceOption = Annotated[
     str | None,
-    _option("--since", text="Failed from then on: RFC 3339, or how long ago, e.g. 2h."),
+    _option("--since", text="Failed from then on: 2026-11-21T20:00:00Z, or how long ago: 2h."),
 ]
-UntilOption = Annotated[str | None, _option("--until", text="Failed before then, likewise.")]
+UntilOption = Annotated[str | None, _option("--until", text="Failed before then; likewise.")]
 TextOption = Annotated[
     str | None,
     _option(

@@ -77,7 +77,9 @@ def replay_letters(
         intent = run_with_ledger(intended(context, asked_for(what), include or []))
         check_reason(intent, reason)
         if not intent.count and not intent.refused:
-            context.output.say("There is nothing to replay.")
+            size = 0 if intent.plan is None else intent.plan.size
+            why = f": none of the {counted(size, 'letter')} of the plan is safe" if size else ""
+            context.output.say(f"There is nothing to replay{why}.")
             return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
         context.output.confirm(f"Replay {in_words(intent)}?", is_answered=yes or not intent.count)
         run = ReplayRun(

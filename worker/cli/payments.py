@@ -16,7 +16,7 @@ from worker.cli.payment_shown import show_payment
 from worker.contract.times import read_time
 from worker.deadletters import DeadLetters
 
-_TIME = "RFC 3339, e.g. 2026-11-21T20:00:00Z."
+_TIME = "With its zone: 2026-11-21T20:00:00Z."
 
 
 def register(app: typer.Typer) -> None:

@@ -19,7 +19,7 @@ _At = Annotated[
     typer.Option(
         "--at",
         metavar="TIME",
-        help="When the backup was taken, or from when on nothing is known: RFC 3339.",
+        help="When the backup was taken, or from when on nothing is known: 2026-11-22T03:00:00Z.",
     ),
 ]
 

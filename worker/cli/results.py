@@ -61,7 +61,9 @@ def _resend(
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option(help="With --origin, decided from then on: RFC 3339, or e.g. 2h ago."),
+        typer.Option(
+            help="With --origin, decided from then on: 2026-11-21T20:00:00Z, or how long ago: 2h."
+        ),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="With --origin, decided before then; now when not given.")
