@@ -9,7 +9,16 @@ from uuid import UUID
 import pytest
 
 from tests.builders import NOON
-from tests.core import CONFIRMED, REFUSED, SILENT, UNAUTHORISED, Behaviour, Said, initiation
+from tests.core import (
+    CONFIRMED,
+    REFUSED,
+    SILENT,
+    UNAUTHORISED,
+    Behaviour,
+    Said,
+    email_of,
+    initiation,
+)
 from tests.unit.test_export_files import names
 from tests.unit.test_walks import Office
 from worker.codes import Code
@@ -42,10 +51,12 @@ class Fates:
         self.told.append((letter.operation_id, fate))
 
 
-def unanswered(key: str) -> Delivery:
+def unanswered(key: str, *, email: str | None = None) -> Delivery:
     """A request as the broker gives it up."""
     deaths = '[{"routing-keys": ["payment.initiate.dcp"], "reason": "delivery_limit"}]'
-    return replace(initiation(key), headers=MappingProxyType({"x-death": deaths}))
+    return replace(
+        initiation(key, email=email or email_of(key)), headers=MappingProxyType({"x-death": deaths})
+    )
 
 
 async def export(office: Office, path: Path, wanted: frozenset[UUID] | None = None) -> ExportReport:
@@ -119,6 +130,30 @@ async def test_a_second_import_leaves_out_what_the_queue_has(tmp_path: Path) -> 
     assert counted(await bring_in(office, path)) == {Fate.IMPORTED: 1, Fate.PRESENT: 1}
     assert counted(await bring_in(office, path)) == {Fate.PRESENT: 2}
     assert sorted(str(name) for name in office.names) == ["key-1", "key-2"]
+
+
+@pytest.mark.parametrize("is_duplicate", [False, True])
+async def test_what_was_paid_here_is_not_paid_again_under_another_ledger(
+    is_duplicate: object, tmp_path: Path
+) -> None:
+    """A request that the broker gave up says nothing of its attempts; the ledger that exports does.
+
+    Neither does one that was answered with another payment's answer.
+    """
+    here = Office()
+    keys = ("key-1", "key-2") if is_duplicate else ("key-2",)
+    for key in keys:
+        await here.world.worker().processor.handle(initiation(key, email="one@example.org"))
+    here.queue.letters.append(unanswered("key-2", email="one@example.org"))
+    path = tmp_path / "letters.jsonl"
+    await export(here, path)
+    there = Office()
+    assert counted(await bring_in(there, path)) == {Fate.UNKNOWN: 1}
+    (letter,) = there.queue.letters
+    copy = replay_copy(letter, sequence=1, replay_count=1, replay_run="R-1", replayed_by="anna")
+    await there.world.worker().processor.handle(there.world.broker.copy(copy, Source.REPLAY))
+    assert there.world.providers.requests == []
+    assert [event["code"] for event in there.world.broker.events] == [Code.LEDGER_LOST]
 
 
 async def test_only_wanted_letters_are_copied_and_the_missing_ones_named(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from worker.exports.files import ExportWriter
 from worker.exports.lines import ExportedLetter, Seal, exported
 from worker.ledger import Ledger
 from worker.letters import LetterFilter
+from worker.lifecycle.lost import attempts_known
 from worker.ports import LetterQueue, Publisher
 from worker.records import AuditEntry
 from worker.walks import DEAD_LETTERS, WalkedLetter, walking
@@ -77,7 +78,7 @@ class Exporter:
         ) as walk:
             async for letter in walk:
                 if wanted is None or letter.operation_id in wanted:
-                    copy = _copied(letter)
+                    copy = await self._copied(letter)
                     if copy is None:
                         nameless += 1
                     elif copy.name in written:
@@ -113,7 +114,14 @@ class Exporter:
             )
         )
 
+    async def _copied(self, letter: WalkedLetter) -> ExportedLetter | None:
+        """The copy that ``keep`` would publish, if it says truthfully whose it is.
 
-def _copied(letter: WalkedLetter) -> ExportedLetter | None:
-    """The copy that ``keep`` would publish, if it says truthfully whose it is."""
-    return exported(rotated_copy(letter.delivery, envelope=letter.broker_made))
+        Of a request that the broker gave up this ledger may know more than its letter. That goes
+        with it: another ledger would take it for one that nobody has called.
+        """
+        copy = exported(rotated_copy(letter.delivery, envelope=letter.broker_made))
+        if copy is None or not copy.is_unanswered:
+            return copy
+        found = await self._ledger.find(copy.operation_id)
+        return copy if found is None else copy.with_attempts(attempts_known(found[0]))

@@ -11,7 +11,7 @@ when it is replayed.
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
@@ -59,6 +59,12 @@ class ExportedLetter:
     def is_unanswered(self) -> bool:
         """Whether the broker had given it up: nobody has decided anything about it."""
         return headers.ERROR_CODE not in self.message.headers
+
+    def with_attempts(self, known: int) -> "ExportedLetter":
+        """The same letter, telling of no fewer attempts than are ``known``."""
+        told = int(self.message.headers[headers.ATTEMPTS])
+        own = {**self.message.headers, headers.ATTEMPTS: max(told, known)}
+        return replace(self, message=replace(self.message, headers=MappingProxyType(own)))
 
     @property
     def name(self) -> tuple[UUID, int, bool]:

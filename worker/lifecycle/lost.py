@@ -46,6 +46,16 @@ def knows_more(envelope: Envelope, record: Record | None) -> bool:
     return envelope.attempts > known or envelope.sequence > record.sequence
 
 
+def attempts_known(record: Record) -> int:
+    """How many attempts a copy has to tell of that goes where this row is not known.
+
+    One at least where something was applied or may have been, although for another operation:
+    the answer of a duplicate is no attempt of its own.
+    """
+    is_harmless = record.state.is_open or record.state is State.FAILED
+    return max(record.attempts, record.peak_attempts, 0 if is_harmless else 1)
+
+
 def in_force_until(restoration: Restoration, rules: Rules) -> datetime:
     """When a restoration ends to matter: by then what was waiting is too old for an attempt."""
     return restoration.restored_at + rules.max_age
