@@ -134,8 +134,14 @@ def test_what_may_have_been_called_is_not_given_up_as_failed() -> None:
     copy = UnansweredInHand(reading=replace(ASKED, envelope=envelope), delivery=initiation())
     assert isinstance(applied(Rows(), replace(WISH, unanswered=copy)).result, LeftAlone)
     restoration = Restoration(known_until=NOW - timedelta(hours=1), restored_at=NOW, actor="anna")
-    handed_out = in_hand(replace(initiation(), redelivered=True))
-    assert isinstance(applied(Rows(), handed_out, restoration).result, LeftAlone)
+    assert isinstance(applied(Rows(), in_hand(), restoration).result, LeftAlone)
+    # What stands on a letter that went round is when a walk found it.
+    found = replace(ASKED.envelope, first_seen=NOW, source=Source.REPLAY)
+    rotated = UnansweredInHand(reading=replace(ASKED, envelope=found), delivery=initiation())
+    aside = replace(WISH, unanswered=rotated)
+    assert isinstance(applied(Rows(), aside, restoration).result, LeftAlone)
+    later = replace(initiation(), timestamp=NOW + timedelta(seconds=1))
+    assert isinstance(applied(Rows(), in_hand(later), restoration).result, SetAside)
 
 
 def test_what_was_set_aside_is_brought_back_once() -> None:

@@ -16,7 +16,7 @@ from worker.lifecycle.decide import Reason
 from worker.lifecycle.lost import knows_more, was_perhaps_called
 from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided
-from worker.model import Cancellation, Delivery, Reading, Unreadable
+from worker.model import Cancellation, Delivery, Reading, Source, Unreadable
 from worker.ports import View
 from worker.records import (
     Answer,
@@ -150,8 +150,10 @@ def _decided_unanswered(
 ) -> Change[SetAside | LeftAlone]:
     """Give up what nobody has called; what may have been called, a worker brings into doubt."""
     reading, delivery = letter.reading, letter.delivery
+    # The broker gave it up after it had given it to workers, as its replayed copy would say.
+    put_back = replace(reading.envelope, source=Source.REPLAY, replay_count=1)
     if knows_more(reading.envelope, None) or was_perhaps_called(
-        delivery, reading.envelope, restoration, rules, now
+        delivery, put_back, restoration, rules, now
     ):
         why = "its history is lost, it may have been called: replay it, a worker sees what is safe"
         return Change(result=LeftAlone(why))

@@ -72,13 +72,17 @@ def was_perhaps_called(
 
     Only one that the broker gave to a worker before can have been: it says so itself. One that
     was made after the restoration cannot: of our own copies we know when they were first seen,
-    of a request only what its producer says. In force until ``max_age`` after the restoration.
+    of a request only what its producer says. One that was put back without a row is a request that
+    the broker had given up, so a worker had it in hand, and what stands on it as first seen is when
+    a walk found it. In force until ``max_age`` after the restoration.
     """
     if restoration is None or now > in_force_until(restoration, rules):
         return False
-    if not delivery.redelivered and delivery.delivery_count < 1:
+    is_believed = envelope.source.is_believed
+    was_given_up = is_believed and envelope.replay_count > 0
+    if not was_given_up and not delivery.redelivered and delivery.delivery_count < 1:
         return False
-    begun = envelope.first_seen if envelope.source.is_believed else delivery.timestamp
+    begun = envelope.first_seen if is_believed and not was_given_up else delivery.timestamp
     return begun is None or begun <= restoration.restored_at
 
 
