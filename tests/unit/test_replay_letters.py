@@ -25,7 +25,7 @@ from worker.letters import Verdict
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.messages import Exchange
 from worker.model import Delivery, Source
-from worker.records import State
+from worker.records import Restoration, State
 from worker.retry import LADDER
 from worker.walks import QueueLockedError
 
@@ -391,6 +391,53 @@ async def test_a_letter_of_ours_behind_one_the_broker_made_is_opened_once() -> N
     assert (run.removed, len(desk.replayed)) == (1, 2)
     assert await desk.results() == [ReplayResult.SETTLED] * 2
     assert sum(desk.world.providers.applied.values()) == 2
+
+
+async def test_two_contents_under_one_key_are_both_decided() -> None:
+    """The broker gave up both, and the second is no copy of the first (contract section 2)."""
+    desk = ReplayDesk(world())
+    first, second = initiation(amount="1250"), initiation(amount="9900")
+    other = initiation("key-2", id_commande="2")
+    desk.queue.letters.extend(map(given_up, (first, second, other)))
+    wanted = step_of(KEY_1, sequence=1, code=None), step_of(KEY_2, sequence=1, code=None)
+    assert (await desk.replay(*wanted)).removed == 0
+    await desk.work()
+    told = [(event["amount"], event["code"]) for event in desk.world.broker.events]
+    assert sorted(told, key=str) == [
+        ("1250", None),
+        ("1250", None),
+        ("9900", Code.IDEMPOTENCY_MISMATCH),
+    ]
+    assert sum(desk.world.providers.applied.values()) == 2
+
+
+async def test_another_content_under_the_key_of_what_is_decided_is_not_removed_with_it() -> None:
+    decided = world()
+    await decided.worker().processor.handle(initiation())
+    desk = ReplayDesk(decided)
+    desk.queue.letters.append(given_up(initiation(amount="9900")))
+    await desk.replay(KEY_2)
+    assert len(desk.queue.letters) == 1  # nobody asked for it
+    await desk.replay(step_of(KEY_1, sequence=1, code=None), run="R-2")
+    await desk.work()
+    assert (await desk.step("R-2")).result is ReplayResult.ALREADY_DONE
+    assert decided.broker.events[-1]["code"] == Code.IDEMPOTENCY_MISMATCH
+    assert sum(decided.providers.applied.values()) == 1
+
+
+async def test_what_a_worker_may_have_called_before_a_restoration_is_not_called_again() -> None:
+    """It was in a worker's hands, or the broker would not have given it up (rule I10)."""
+    restored = world()
+    restored.clock.advance(3600)
+    now = restored.clock.now()
+    restored.restoration = Restoration(known_until=now, restored_at=now, actor="anna")
+    desk = ReplayDesk(restored)
+    desk.queue.letters.append(given_up(basket()))
+    restored.clock.advance(60)
+    await desk.replay(KEY_2, run="R-0")  # a walk that puts it back with headers of ours
+    await desk.replay(step_of(KEY_1, sequence=1, code=None))
+    assert (await desk.step()).end_code is Code.LEDGER_LOST
+    assert restored.providers.requests == []
 
 
 async def test_a_copy_that_knows_of_an_attempt_the_ledger_lost_is_not_paid() -> None:

@@ -19,6 +19,7 @@ from worker.journal import ReplayResult, ReplayRun, ReplayStep, StepState
 from worker.ledger import Ledger
 from worker.lifecycle.reopen import NotReopened, Reopened, is_reopened_by, is_untried
 from worker.lifecycle.resend import Resending, ResendWish
+from worker.messages import OutgoingMessage
 from worker.model import PaymentRequest
 from worker.ports import Clock
 from worker.records import Answer, Kind, Record
@@ -49,6 +50,14 @@ class Handled:
     step: ReplayStep | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """Up to which decision an operation was dealt with, and the body that was sent, if one was."""
+
+    sequence: int
+    body: bytes | None
+
+
 class LetterHands:
     """Handles one letter after the other; ``done`` are the operations that were dealt with."""
 
@@ -56,11 +65,11 @@ class LetterHands:
         self._ledger = ledger
         self._clock = clock
         self._run = run
-        self._done: dict[UUID, int] = {}
+        self._done: dict[UUID, _Done] = {}
 
-    def note_done(self, operation_id: UUID, sequence: int) -> None:
+    def note_done(self, operation_id: UUID, sequence: int, *, body: bytes | None = None) -> None:
         """Remember that nothing below that sequence is needed any more, nor unanswered."""
-        self._done[operation_id] = sequence
+        self._done[operation_id] = _Done(sequence, body)
 
     async def handle(self, letter: WalkedLetter, wanted: Mapping[UUID, ReplayStep]) -> Handled:
         """Let go of a letter in the way that its operation asks for.
@@ -72,6 +81,8 @@ class LetterHands:
             return await self._keep(letter)
         found = await self._ledger.find(operation_id)
         step = wanted.get(operation_id)
+        if self._is_another_request(letter, operation_id, found):
+            return await self._let_decide(letter, operation_id, step, found)
         if self._is_overtaken(letter, operation_id, found):
             await letter.remove()
             if letter.is_unanswered:
@@ -89,7 +100,33 @@ class LetterHands:
         if found is not None and 0 < sequence < _last_decided(found[0]):
             return True
         done = self._done.get(operation_id)
-        return done is not None and (letter.is_unanswered or sequence < done)
+        return done is not None and (letter.is_unanswered or sequence < done.sequence)
+
+    def _is_another_request(
+        self, letter: WalkedLetter, operation_id: UUID, found: Found | None
+    ) -> bool:
+        """Whether nobody has decided what it asks for, though its operation is known.
+
+        A producer may use one key for two contents. Each is owed a decision (contract section 3),
+        and of two that the broker gave up neither is a copy of the other.
+        """
+        if not letter.is_unanswered:
+            return False
+        if found is not None:
+            return not _holds(letter, found[0])
+        done = self._done.get(operation_id)
+        return done is not None and done.body is not None and done.body != letter.delivery.body
+
+    async def _let_decide(
+        self, letter: WalkedLetter, operation_id: UUID, step: ReplayStep | None, found: Found | None
+    ) -> Handled:
+        """Send it to work with the operation that it names: the claim refuses it as another one."""
+        if step is None and operation_id not in self._done:
+            return await self._keep(letter)
+        is_answered = step is not None and step.code is None and _is_decided(found)
+        done = await self.answer_again(step) if step is not None and is_answered else None
+        await letter.send(self._copy(letter, letter.sequence))
+        return Handled(Way.SENT, done)
 
     async def _replay(self, letter: WalkedLetter, step: ReplayStep, found: Found | None) -> Handled:
         record = None if found is None else found[0]
@@ -122,7 +159,14 @@ class LetterHands:
                 assert_never(other)
 
     async def _send(self, letter: WalkedLetter, step: ReplayStep, sequence: int) -> Handled:
-        copy = replay_copy(
+        await letter.send(self._copy(letter, sequence))
+        self.note_done(step.operation_id, sequence, body=letter.delivery.body)
+        if letter.is_unanswered:
+            await self._ledger.forget_unanswered(step.operation_id)
+        return Handled(Way.SENT, self._sent(step, sequence))
+
+    def _copy(self, letter: WalkedLetter, sequence: int) -> OutgoingMessage:
+        return replay_copy(
             letter.delivery,
             sequence=sequence,
             replay_count=letter.replay_count + 1,
@@ -130,11 +174,6 @@ class LetterHands:
             replayed_by=self._run.actor,
             envelope=letter.broker_made,
         )
-        await letter.send(copy)
-        self.note_done(step.operation_id, sequence)
-        if letter.is_unanswered:
-            await self._ledger.forget_unanswered(step.operation_id)
-        return Handled(Way.SENT, self._sent(step, sequence))
 
     async def _answer_again(
         self, letter: WalkedLetter, step: ReplayStep, *, is_copied: bool
@@ -204,6 +243,10 @@ def _holds(letter: WalkedLetter, record: Record) -> bool:
     body = parse_body(letter.delivery.body).root or JsonObject(())
     request = read_payment_body(body, has_key=True).request
     return isinstance(request, PaymentRequest) and request.fingerprint == record.fingerprint
+
+
+def _is_decided(found: Found | None) -> bool:
+    return found is not None and not found[0].state.is_open
 
 
 def _is_copied(newest: Answer | None) -> bool:
