@@ -186,10 +186,13 @@ class Ledger:
         return await self._store.history(operation_id, events=events)
 
     async def letter_of(self, operation_id: UUID) -> LetterEntry | None:
-        """The dead letter of one operation as the index lists it; ``None`` where none waits."""
-        for entry in await self.letters(limit=1, wanted=LetterFilter(operation_id=operation_id)):
-            return entry
-        return None
+        """The dead letter of one operation as the index lists it; ``None`` where none waits.
+
+        Of two the decided one: what the broker gave up besides was decided with it.
+        """
+        wanted = LetterFilter(operation_id=operation_id)
+        entries = await self.letters(limit=2, wanted=wanted)
+        return max(entries, key=lambda entry: entry.code is not None, default=None)
 
     def confirmed(self, answer: Answer, *, event: bool = False, letter: bool = False) -> None:
         """Mark what the broker confirmed, with the next group commit; nobody waits.

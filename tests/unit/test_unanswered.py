@@ -11,18 +11,20 @@ import pytest
 from tests.core import CONFIRMED, REFUSED, UNAUTHORISED, World, initiation
 from tests.fakes_clock import START
 from tests.fakes_letters import DIED, PaperQueue, given_up
+from worker.codes import Code
 from worker.contract import headers
 from worker.contract.copies import replay_copy
 from worker.contract.deaths import Death, last_death
 from worker.identity import cancellation_identity, identity_of, operation_id_of
 from worker.ledger import Ledger
-from worker.letters import LetterEntry, Verdict
+from worker.letters import EVERY_LETTER, LetterEntry, Verdict
 from worker.lifecycle.prospects import verdict_of
 from worker.messages import Exchange
 from worker.model import Delivery, Facts, Origin, Source
+from worker.plans.making import rows_named, rows_wanted
 from worker.ports import LetterInHand
 from worker.records import Kind, QueueLock, State
-from worker.unanswered import SyncReport, synchronise
+from worker.unanswered import UNANSWERED_ONES, SyncReport, synchronise
 from worker.walks import QueueLockedError, WalkedLetter
 
 KEYS = [operation_id_of(identity_of("dcp", f"key-{number}")) for number in range(4)]
@@ -145,6 +147,27 @@ async def test_once_decided_its_replay_only_repeats_the_answer() -> None:
     (entry,) = await desk.entries()
     assert (entry.state, verdict_of(entry.case)) == (State.SUCCEEDED, Verdict.ALREADY_DONE)
     assert await desk.ledger.letter_of(KEYS[1]) == entry
+
+
+async def test_a_decided_letter_is_planned_and_not_what_the_broker_gave_up_of_it_before() -> None:
+    """Its producer asked once more, under the same key, and that was decided."""
+    desk = desk_with(given_up(asked(1)), given_up(asked(2)))
+    await desk.sync()
+    desk.world.providers.behaviours = [UNAUTHORISED]
+    await desk.world.worker().processor.handle(asked(1))
+    desk.world.clock.advance(1)
+    soon = desk.world.clock.now()
+    assert len(await desk.entries()) == 3
+    for rows in (
+        rows_wanted(desk.ledger, EVERY_LETTER, until=soon),
+        rows_named(desk.ledger, [KEYS[2], KEYS[1]]),
+    ):
+        planned = {row.operation_id: (row.code, row.verdict) async for row in rows}
+        assert planned[KEYS[1]] == (Code.PROVIDER_CREDENTIALS, Verdict.SAFE)
+        assert planned[KEYS[2]] == (None, Verdict.SAFE)
+    given = rows_wanted(desk.ledger, UNANSWERED_ONES, until=soon)
+    verdicts = [(row.operation_id, row.verdict) async for row in given]
+    assert (KEYS[1], Verdict.ALREADY_DONE) in verdicts
 
 
 async def test_cancellations_and_bodies_nobody_can_read_are_found_too() -> None:

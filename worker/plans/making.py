@@ -26,12 +26,15 @@ async def rows_wanted(
 ) -> AsyncGenerator[PlanRow, None]:
     """A row for each letter that failed before ``until``, oldest first.
 
-    Later ones are not in the plan, however long it takes to make. Raises
-    ``StoreUnavailableError``.
+    Later ones are not in the plan, however long it takes to make. An operation that is a decided
+    letter has no row for what the broker gave up of it besides: a run has one step for each, and
+    that one would only repeat the answer. Raises ``StoreUnavailableError``.
     """
     ends = until if wanted.until is None else min(until, wanted.until)
-    async for entry in ledger.all_letters(replace(wanted, until=ends)):
-        yield planned(entry)
+    meant = replace(wanted, until=ends)
+    async for entry in ledger.all_letters(meant):
+        if not (entry.code is None and await _is_decided_too(ledger, entry, meant)):
+            yield planned(entry)
 
 
 async def rows_named(
@@ -86,6 +89,13 @@ def in_words(wanted: LetterFilter) -> Mapping[str, str]:
 def _shown(text: str) -> str:
     """What was looked for, unless it may be a person's address: a plan is kept and passed on."""
     return "***" if "@" in text else text
+
+
+async def _is_decided_too(ledger: Ledger, entry: LetterEntry, wanted: LetterFilter) -> bool:
+    if entry.state not in {State.FAILED, State.IN_DOUBT}:
+        return False
+    own = replace(wanted, operation_id=entry.operation_id)
+    return any(each.code is not None for each in await ledger.letters(limit=2, wanted=own))
 
 
 async def _named(ledger: Ledger, operation_id: UUID) -> PlanRow | None:
