@@ -68,6 +68,20 @@ async def test_a_run_that_died_before_its_publish_is_resumed() -> None:
     assert len(desk.replayed) == 1
 
 
+async def test_a_letter_that_the_broker_gives_back_late_is_sent_by_the_next_resume() -> None:
+    """The broker holds a dead tool's letter for longer than its lock is held."""
+    desk = await failed()
+    desk.collect()
+    letter = desk.queue.letters.popleft()
+    await desk.ledger.reopen(KEY_1, from_sequence=1, actor="anna", run="R-1", reason="then died")
+    await desk.replay(KEY_1)
+    assert (await desk.step()).state is StepState.SENT  # as far as anybody can tell
+    desk.queue.letters.append(letter)
+    await desk.resume()
+    assert (await desk.step()).result is ReplayResult.SETTLED
+    assert (list(desk.queue.letters), len(desk.replayed)) == ([], 1)
+
+
 async def test_what_another_run_has_opened_is_not_replayed_beside_it() -> None:
     desk = await failed()
     await desk.ledger.reopen(KEY_1, from_sequence=1, actor="bert", run="R-0", reason="")

@@ -21,7 +21,7 @@ from worker.ledger import PAGE, Ledger
 from worker.letters import Verdict
 from worker.lifecycle.reopen import is_reopened_by
 from worker.ports import LetterQueue, Publisher, ReplayJournal, StoreUnavailableError
-from worker.records import Record
+from worker.records import Record, State
 from worker.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
 from worker.replays.letters import LetterHands, Way, sent_step
 from worker.replays.watch import Watch
@@ -208,6 +208,29 @@ class WalkedRun:
             self._wanted.update((step.operation_id, step) for step in page)
             await walk.hold()
             after = page[-1].position
+        await self._read_untried(walk)
+
+    async def _read_untried(self, walk: Walk) -> None:
+        """Letters that were told as sent and that no worker has taken up.
+
+         A tool that died may have opened one and not sent it. Its letter was not met if the broker
+         still held it for the dead connection, which takes longer to notice than the lock lasts
+        . Nobody else may send it, so it is looked for once more.
+        """
+        after: UUID | None = None
+        while page := await self._journal.whereabouts(
+            self.run.run, state=StepState.SENT, after=after, limit=PAGE
+        ):
+            self._wanted.update(
+                (step.operation_id, step)
+                for step, now in page
+                if now is not None
+                and now.state is State.RETRY_WAIT
+                and now.attempts == 0
+                and now.reopened_by == self.run.run
+            )
+            await walk.hold()
+            after = page[-1][0].operation_id
 
     async def _answer_again(self, walk: Walk) -> str | None:
         """What is decided needs no letter: its stored answer is sent again."""
