@@ -260,6 +260,18 @@ async def test_what_is_decided_is_answered_again_and_nobody_is_called() -> None:
     assert len(desk.queue.letters) == 1
 
 
+async def test_a_doubt_whose_answer_is_sent_again_is_told_as_one() -> None:
+    doubtful = world()
+    doubtful.providers.behaviours = [SILENCE]
+    await doubtful.worker().processor.handle(basket())
+    desk = ReplayDesk(doubtful)
+    await desk.replay(step_of(KEY_1, code=None, verdict=Verdict.ALREADY_DONE))
+    step = await desk.step()
+    assert (step.result, step.end_code) == (ReplayResult.IN_DOUBT, Code.OUTCOME_UNKNOWN)
+    (answer,) = doubtful.store.tables.answers.values()
+    assert answer.resends == 1
+
+
 class EmptiedQueue(PaperQueue):
     """One whose last letter is gone when it is asked for."""
 

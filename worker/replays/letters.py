@@ -22,7 +22,7 @@ from worker.lifecycle.resend import Resending, ResendWish
 from worker.messages import OutgoingMessage
 from worker.model import PaymentRequest
 from worker.ports import Clock
-from worker.records import Answer, Kind, Record
+from worker.records import Answer, Kind, Record, State
 from worker.walks import WalkedLetter
 
 OTHER_CONTENT = "its letter holds another request than the ledger knows: it was edited since"
@@ -187,16 +187,22 @@ class LetterHands:
         return Handled(Way.REMOVED, done)
 
     async def answer_again(self, step: ReplayStep) -> ReplayStep:
-        """Mark the stored answer of a decided operation for sending again."""
+        """Mark the stored answer of a decided operation for sending again.
+
+        A doubt stays one, however often it is told.
+        """
         wish = ResendWish(
             operation_id=step.operation_id, actor=self._run.actor, reason=f"run {self._run.run}"
         )
         match await self._ledger.resend(wish):
             case Resending.MARKED | Resending.OVERTAKEN:
                 self.note_done(step.operation_id, step.sequence)
-                return self._ended(
-                    step, ReplayResult.ALREADY_DONE, "its stored answer is sent again"
-                )
+                found = await self._ledger.find(step.operation_id)
+                said = "its stored answer is sent again"
+                if found is not None and found[0].state is State.IN_DOUBT:
+                    doubt = self._ended(step, ReplayResult.IN_DOUBT, said)
+                    return replace(doubt, end_code=found[0].code)
+                return self._ended(step, ReplayResult.ALREADY_DONE, said)
             case Resending.OPEN:
                 return self._skipped(step, "it is open again: its next decision is sent by itself")
             case Resending.UNKNOWN:
