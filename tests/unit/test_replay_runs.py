@@ -4,13 +4,17 @@ from dataclasses import replace
 from itertools import pairwise
 from uuid import UUID
 
+import pytest
+
 from tests.core import REFUSED_CONNECTION, UNAUTHORISED, says
 from tests.replay_desk import OPTIONS, WorkingClock, key_of, many_failed
 from worker.codes import Code
 from worker.journal import ReplayResult, ReplayStep, RunState, StepState
 from worker.messages import Exchange
+from worker.records import QueueLock
 from worker.replays.decisions import Phase
-from worker.replays.runner import POLL_SECONDS, News, PhaseBegan, results_of
+from worker.replays.runner import POLL_SECONDS, News, PhaseBegan, purpose_of, results_of
+from worker.walks import DEAD_LETTERS, LEASE, QueueLockLostError
 
 FORBIDDEN = says(403)
 
@@ -224,3 +228,29 @@ async def test_every_copy_goes_where_only_operators_may_publish() -> None:
     desk = await many_failed(3)
     await desk.replay(*keys(3))
     assert len(desk.world.broker.sent_to(Exchange.REPLAY, "work")) == 3
+
+
+async def test_a_process_that_wakes_up_does_not_end_the_run_that_another_goes_on_with() -> None:
+    """Told as stopped, the run could not be stopped any more."""
+    desk = await many_failed(1)
+    clock = desk.world.clock
+    assert isinstance(clock, WorkingClock)
+
+    def stand_still(_news: News) -> None:
+        clock.advance(2 * LEASE.total_seconds())
+        other = QueueLock(
+            queue=DEAD_LETTERS,
+            token=UUID(int=1),
+            actor="bert",
+            purpose=purpose_of("R-1"),
+            since=clock.now(),
+            until=clock.now() + LEASE,
+        )
+        desk.world.store.tables.queue_locks[DEAD_LETTERS] = other
+
+    desk.on_news = stand_still
+    with pytest.raises(QueueLockLostError):
+        await desk.replay(key_of(1))
+    run = await desk.world.store.journal.find_run("R-1")
+    assert run is not None
+    assert (run.state, run.ended_at) == (RunState.RUNNING, None)

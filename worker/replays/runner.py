@@ -25,7 +25,7 @@ from worker.records import Record, State
 from worker.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
 from worker.replays.letters import LetterHands, Way, sent_step
 from worker.replays.watch import Watch
-from worker.walks import DEAD_LETTERS, NotConfirmedError, Walk, walking
+from worker.walks import DEAD_LETTERS, NotConfirmedError, QueueLockLostError, Walk, walking
 
 POLL_SECONDS = 0.25
 """How often outcomes are looked for, and a wish to stop."""
@@ -130,12 +130,14 @@ class Runner:
             why = "the broker did not confirm a copy; its letter is still in the queue"
         except Exception as error:
             with suppress(StoreUnavailableError):
-                await self._end(walked, f"it failed ({type(error).__name__})")
+                await self._end(walk, walked, f"it failed ({type(error).__name__})")
             raise
-        return await self._end(walked, why)
+        return await self._end(walk, walked, why)
 
-    async def _end(self, walked: "WalkedRun", why: str | None) -> ReplayRun:
+    async def _end(self, walk: Walk, walked: "WalkedRun", why: str | None) -> ReplayRun:
         run = walked.run
+        if await _is_resumed_elsewhere(walk, run):
+            return await self._journal.find_run(run.run) or run
         state = RunState.FINISHED if why is None else RunState.STOPPED
         at = self._ledger.clock.now()
         await self._journal.end_run(
@@ -156,6 +158,18 @@ class Runner:
         await self._ledger.note_act(
             None, actor=run.actor, action=action, detail=f"run {run.run}: {detail}"
         )
+
+
+async def _is_resumed_elsewhere(walk: Walk, run: ReplayRun) -> bool:
+    """Whether another process goes on with the run since this one stood still.
+
+    Told as stopped it would go on all the same, and nobody could ask it to stop any more.
+    """
+    try:
+        await walk.hold()
+    except QueueLockLostError as lost:
+        return lost.holder.purpose == purpose_of(run.run)
+    return False
 
 
 class WalkedRun:
