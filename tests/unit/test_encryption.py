@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from worker.adapters.encryption import (
     BrokenSealError,
     Sealed,
+    Seals,
     UnknownKeyError,
     UnusableKeyError,
     Vault,
@@ -32,6 +33,19 @@ def test_a_sealed_text_shows_neither_secret_nor_key() -> None:
     assert "pay.example" not in repr(sealed)
     assert NEW.reveal() not in repr(sealed)
     assert Vault([NEW]).seal(LINK) != sealed, "a second sealing must not be recognisable"
+
+
+def test_a_change_seals_a_secret_once_and_another_change_seals_it_anew() -> None:
+    vault = Vault([NEW])
+    seals, later = Seals(vault), Seals(vault)
+    assert not seals, "nothing is sealed yet, so no key needs to be noted"
+    first = seals.seal(LINK)
+    assert seals.seal(Secret(LINK.reveal())) == first
+    assert seals
+    assert vault.open(first) == LINK
+    other = seals.seal(Secret("https://pay.example.test/p/0124"))
+    assert vault.open(other) != LINK
+    assert later.seal(LINK) != first
 
 
 def test_the_first_key_seals_and_all_of_them_open() -> None:

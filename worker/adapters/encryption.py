@@ -8,7 +8,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -68,6 +68,12 @@ class Sealed:
         return cls(key_id, token)
 
 
+class Sealer(Protocol):
+    """Seals a secret: a vault, or ``Seals`` on behalf of one change."""
+
+    def seal(self, secret: Secret) -> Sealed: ...
+
+
 class Vault:
     """Seals with the first key and opens with any of them."""
 
@@ -102,6 +108,29 @@ class Vault:
             return Secret(lock.decrypt(sealed.token.encode()).decode())
         except InvalidToken:
             raise BrokenSealError from None  # the cause could show the token
+
+
+class Seals:
+    """What one change seals: a secret that stands in several of its rows is sealed once.
+
+    A paid link goes into the payment's row, its answer's and its attempt's. That these are the
+    same is plain from their columns; the next change gets other tokens.
+    """
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+        self._sealed: dict[Secret, Sealed] = {}
+
+    def __bool__(self) -> bool:
+        """Whether anything was sealed."""
+        return bool(self._sealed)
+
+    def seal(self, secret: Secret) -> Sealed:
+        """As the vault does, the same secret again as before."""
+        sealed = self._sealed.get(secret)
+        if sealed is None:
+            sealed = self._sealed[secret] = self._vault.seal(secret)
+        return sealed
 
 
 def generate_key() -> Secret:

@@ -10,15 +10,10 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from worker.adapters.encryption import Vault
+from worker.adapters.encryption import Seals, Vault
 from worker.adapters.store_errors import ConcurrentUpdateError
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
-from worker.adapters.store_rows.history import (
-    ATTEMPT_COLUMNS,
-    attempt_row,
-    audit_row,
-    restoration_row,
-)
+from worker.adapters.store_rows.history import attempt_row, audit_row, restoration_row
 from worker.adapters.store_rows.records import (
     RECORD_COLUMNS,
     read_record,
@@ -38,9 +33,6 @@ _EVENT_OF_RECORD = RECORD_COLUMNS.index("event_id")
 _MARKS = tuple(
     ANSWER_COLUMNS.index(name) for name in ("event_confirmed", "letter_confirmed", "resends")
 )
-_RECORD_SECRETS = (RECORD_COLUMNS.index("link"), RECORD_COLUMNS.index("email"))
-_ANSWER_SECRETS = (ANSWER_COLUMNS.index("link"),)
-_ATTEMPT_SECRETS = (ATTEMPT_COLUMNS.index("links"),)
 
 
 @dataclass(slots=True)
@@ -168,9 +160,10 @@ class Overlay:
                 raise ConcurrentUpdateError(record.operation_id, record.version)
             versions[record.operation_id] = record.version
         answers = [self._merged(answer) for answer in change.answers]
-        record_rows = [record_row(record, self._vault) for record in change.records]
-        answer_rows = [answer_row(answer, self._vault) for answer in answers]
-        attempt_rows = [attempt_row(attempt, self._vault) for attempt in change.attempts]
+        seals = Seals(self._vault)
+        record_rows = [record_row(record, seals) for record in change.records]
+        answer_rows = [answer_row(answer, seals) for answer in answers]
+        attempt_rows = [attempt_row(attempt, seals) for attempt in change.attempts]
         tombstone_rows = [tombstone_row(tombstone) for tombstone in change.tombstones]
         audit_rows = [audit_row(entry) for entry in change.audit]
         restoration = change.restoration
@@ -194,12 +187,7 @@ class Overlay:
             self.writes.purge_until = max(self.writes.purge_until or purge_until, purge_until)
         self.writes.audit += audit_rows
         self.writes.restorations += restoration_rows
-        self.writes.sealed = (
-            self.writes.sealed
-            or _have_secrets(record_rows, _RECORD_SECRETS)
-            or _have_secrets(answer_rows, _ANSWER_SECRETS)
-            or _have_secrets(attempt_rows, _ATTEMPT_SECRETS)
-        )
+        self.writes.sealed = self.writes.sealed or bool(seals)
 
     def _write_record(self, record: Record, row: Values) -> None:
         key = record.operation_id
@@ -228,7 +216,3 @@ class Overlay:
             letter_confirmed=answer.letter_confirmed or bool(letter),
             resends=max(answer.resends, resends),
         )
-
-
-def _have_secrets(rows: Iterable[Values], places: tuple[int, ...]) -> bool:
-    return any(row[place] is not None for row in rows for place in places)

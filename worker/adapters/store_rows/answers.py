@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from worker.adapters.encryption import Vault
+from worker.adapters.encryption import Sealer, Vault
 from worker.adapters.store_rows.values import (
     Row,
     Scalar,
@@ -40,7 +40,7 @@ def in_order(answer: Answer) -> tuple[int, datetime]:
     return answer.event.sequence, answer.event.occurred_at
 
 
-def answer_row(answer: Answer, vault: Vault) -> tuple[Scalar, ...]:
+def answer_row(answer: Answer, sealer: Sealer) -> tuple[Scalar, ...]:
     """Values in the order of ``ANSWER_COLUMNS``; the link leaves the event's text."""
     event, letter = answer.event, answer.letter
     return (
@@ -49,7 +49,7 @@ def answer_row(answer: Answer, vault: Vault) -> tuple[Scalar, ...]:
         event.sequence,
         to_micros(event.occurred_at),
         to_stored(event),
-        seal_or_none(event.link, vault),
+        seal_or_none(event.link, sealer),
         None if letter is None else letter.code.value,
         None if letter is None else letter.detail,
         None if letter is None else to_micros(letter.failed_at),

@@ -3,7 +3,7 @@
 import json
 from uuid import UUID
 
-from worker.adapters.encryption import Sealed, Vault
+from worker.adapters.encryption import Sealed, Sealer, Vault
 from worker.adapters.store_rows.tries import read_tries, write_tries
 from worker.adapters.store_rows.values import (
     Row,
@@ -33,7 +33,7 @@ RESTORATION_COLUMNS = ("known_until", "restored_at", "actor")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-def attempt_row(attempt: AttemptEntry, vault: Vault) -> tuple[Scalar, ...]:
+def attempt_row(attempt: AttemptEntry, sealer: Sealer) -> tuple[Scalar, ...]:
     """Values in the order of ``ATTEMPT_COLUMNS``; links leave the text of the tries."""
     tries, links = write_tries(attempt.tries)
     return (
@@ -42,7 +42,7 @@ def attempt_row(attempt: AttemptEntry, vault: Vault) -> tuple[Scalar, ...]:
         attempt.number,
         attempt.reference,
         _encode(tries),
-        " ".join(vault.seal(link).text for link in links) or None,
+        " ".join(sealer.seal(link).text for link in links) or None,
         to_micros(attempt.ended_at),
         attempt.note,
     )

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from worker.adapters.encryption import Vault
+from worker.adapters.encryption import Sealer, Vault
 from worker.adapters.store_rows.values import (
     FACT_COLUMNS,
     Row,
@@ -71,7 +71,7 @@ RECORD_COLUMNS = (
 TOMBSTONE_COLUMNS = ("payment_id", "origin", "until")
 
 
-def record_row(record: Record, vault: Vault) -> tuple[Scalar, ...]:
+def record_row(record: Record, sealer: Sealer) -> tuple[Scalar, ...]:
     """Values in the order of ``RECORD_COLUMNS``."""
     return (
         record.operation_id.bytes,
@@ -108,10 +108,10 @@ def record_row(record: Record, vault: Vault) -> tuple[Scalar, ...]:
         micros_or_none(record.decided_at),
         bytes_or_none(record.event_id),
         word_or_none(record.code),
-        seal_or_none(record.link, vault),
+        seal_or_none(record.link, sealer),
         int(record.link_published),
         record.item_id,
-        seal_or_none(record.email, vault),
+        seal_or_none(record.email, sealer),
         bytes_or_none(record.duplicate_of),
         record.reopened_by,
     )

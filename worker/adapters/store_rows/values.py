@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from worker.adapters.encryption import Sealed, Vault
+from worker.adapters.encryption import Sealed, Sealer, Vault
 from worker.model import Cents, Facts, PaymentTarget, PaymentType, RunMode, Secret
 
 Scalar = str | int | bytes | None
@@ -74,9 +74,9 @@ def truth_or_none(flag: int | None) -> bool | None:
     return None if flag is None else bool(flag)
 
 
-def seal_or_none(secret: Secret | None, vault: Vault) -> str | None:
+def seal_or_none(secret: Secret | None, sealer: Sealer) -> str | None:
     """One column's worth of a secret that may be absent."""
-    return None if secret is None else vault.seal(secret).text
+    return None if secret is None else sealer.seal(secret).text
 
 
 def open_or_none(text: str | None, vault: Vault) -> Secret | None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
-from worker.adapters.encryption import Vault
+from worker.adapters.encryption import Seals, Vault
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
 from worker.adapters.store_rows.history import (
@@ -95,10 +95,6 @@ INSERT_RESTORATION = _insert("restorations", RESTORATION_COLUMNS)
 NOTE_KEY = (
     _insert("encryption_keys", ("key_id", "first_used_at")) + " ON CONFLICT (key_id) DO NOTHING"
 )
-
-_RECORD_SECRETS = (RECORD_COLUMNS.index("link"), RECORD_COLUMNS.index("email"))
-_ANSWER_SECRETS = (ANSWER_COLUMNS.index("link"),)
-_ATTEMPT_SECRETS = (ATTEMPT_COLUMNS.index("links"),)
 
 
 class SqliteView:
@@ -212,21 +208,18 @@ class _Write(NamedTuple):
 
 def _writes(change: Change[Result], vault: Vault, now: datetime) -> Iterator[_Write]:
     """Every statement of a change, its values ready, before the first of them runs."""
-    sealed = False
+    seals = Seals(vault)
     for record in change.records:
-        row = record_row(record, vault)
-        sealed = sealed or _has_secret(row, _RECORD_SECRETS)
+        row = record_row(record, seals)
         if record.version == 1:
             yield _Write(INSERT_RECORD, row, record)
         else:
             yield _Write(UPDATE_RECORD, (*row[1:], row[0], record.version - 1), record)
     for answer in change.answers:
-        row = answer_row(answer, vault)
-        sealed = sealed or _has_secret(row, _ANSWER_SECRETS)
+        row = answer_row(answer, seals)
         yield _Write(UPSERT_ANSWER, row)
     for attempt in change.attempts:
-        row = attempt_row(attempt, vault)
-        sealed = sealed or _has_secret(row, _ATTEMPT_SECRETS)
+        row = attempt_row(attempt, seals)
         yield _Write(INSERT_ATTEMPT, (*row, row[0]))
     if change.owner is not None:
         fingerprint, operation_id = change.owner
@@ -238,9 +231,5 @@ def _writes(change: Change[Result], vault: Vault, now: datetime) -> Iterator[_Wr
         yield _Write(INSERT_AUDIT, audit_row(entry))
     if change.restoration is not None:
         yield _Write(INSERT_RESTORATION, restoration_row(change.restoration))
-    if sealed:
+    if seals:
         yield _Write(NOTE_KEY, (vault.key_ids[0], to_micros(now)))
-
-
-def _has_secret(row: tuple[Scalar, ...], places: tuple[int, ...]) -> bool:
-    return any(row[place] is not None for place in places)
