@@ -47,7 +47,7 @@ FIRST, COUNTED, LAST = 10, 50, 5
 """Payments that open connections and fill caches; those that count; those that stay behind."""
 
 COMMITS = 2
-STATEMENTS = 19
+STATEMENTS = 15
 ROUND_TRIPS = 19
 FRAMES = {"Basic.Publish": 1, "header": 1, "body": 1, "Basic.Ack": 1}
 TASKS = 5

@@ -19,7 +19,6 @@ from worker.adapters.store_rows.journal import (
 )
 from worker.adapters.store_rows.values import Row, Scalar, to_micros
 from worker.adapters.store_sqlite.reader import Reader
-from worker.adapters.store_sqlite.view import savepoint
 from worker.adapters.store_sqlite.writer import Writer
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 
@@ -130,8 +129,7 @@ class SqliteJournal:
 
     async def _write(self, statement: str, *rows: tuple[Scalar, ...]) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            with savepoint(connection):
-                connection.executemany(statement, rows)
+            connection.executemany(statement, rows)
 
         if rows:
             await self._writer.submit(work)

@@ -20,7 +20,6 @@ from worker.adapters.store_rows.letters import (
     unanswered_rows,
 )
 from worker.adapters.store_rows.values import FACT_COLUMNS, Row, Scalar, to_micros
-from worker.adapters.store_sqlite.view import savepoint
 from worker.letters import LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 
 # Put together from our own column names only; values are always bound.
@@ -164,8 +163,7 @@ def unanswered(connection: sqlite3.Connection, operation_id: UUID) -> Unanswered
 
 def keep_unanswered(connection: sqlite3.Connection, letters: Sequence[UnansweredLetter]) -> None:
     """See ``ports.Store.keep_unanswered``."""
-    with savepoint(connection):
-        connection.executemany(_KEEP, unanswered_rows(letters))
+    connection.executemany(_KEEP, unanswered_rows(letters))
 
 
 def forget_unanswered(connection: sqlite3.Connection, operation_id: UUID) -> None:

@@ -19,7 +19,7 @@ from worker.adapters.store_sqlite.journal import SqliteJournal
 from worker.adapters.store_sqlite.reader import Reader
 from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
 from worker.adapters.store_sqlite.schema import prepare
-from worker.adapters.store_sqlite.view import run_change, savepoint
+from worker.adapters.store_sqlite.view import run_change
 from worker.adapters.store_sqlite.writer import Writer
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.model import Origin
@@ -152,9 +152,8 @@ class SqliteStore:
         values = (to_micros(now), since, since, limit)
 
         def work(connection: sqlite3.Connection) -> Sequence[Answer]:
-            with savepoint(connection):
-                rows = connection.execute(_TAKE, values).fetchall()
-                answers = [read_answer(row, self._vault) for row in rows]
+            rows = connection.execute(_TAKE, values).fetchall()
+            answers = [read_answer(row, self._vault) for row in rows]
             # RETURNING promises no order
             return sorted(answers, key=lambda a: (a.event.occurred_at, a.event.event_id))
 

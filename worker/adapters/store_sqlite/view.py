@@ -159,34 +159,14 @@ def run_change(
     apply: Callable[[View], Change[Result]],
     now: datetime,
 ) -> Result:
-    """Let ``apply`` decide on what the transaction sees, then write its change, all or none."""
+    """Let ``apply`` decide on what the transaction sees, then write its change.
+
+    One that fails half-way is undone by whoever runs it: see ``jobs.Job``.
+    """
     change = apply(SqliteView(connection, vault, needs=needs, now=now))
-    writes = tuple(_writes(change, vault, now))
-    if len(writes) > 1:  # a single statement undoes itself when it fails
-        with savepoint(connection):
-            for write in writes:
-                write.run(connection)
-    else:
-        for write in writes:
-            write.run(connection)
+    for write in tuple(_writes(change, vault, now)):
+        write.run(connection)
     return change.result
-
-
-class savepoint:  # noqa: N801 (a context manager reads as a verb; a class costs half a generator)
-    """Undo what was written inside when it raises, and nothing else of the transaction."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        self._connection.execute("SAVEPOINT change")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._connection.execute("RELEASE change")
-        elif self._connection.in_transaction:  # else SQLite has already rolled everything back
-            self._connection.execute("ROLLBACK TO change")
-            self._connection.execute("RELEASE change")
 
 
 class _Write(NamedTuple):

@@ -3,10 +3,11 @@
 While a commit waits for the disk, the next batch gathers; that alone makes N concurrent payments
 share a few fsyncs (measured: 15 times the rate of a commit per row at batches of 20).
 
-Three kinds of failure are kept apart. One work's own exception reaches its caller alone. A full
-disk or a lock fails the batch, and the next one is tried afresh. Everything else, an I/O error
-before all, ends the writer: after a failed fsync the kernel may have dropped the pages it could
-not write, so trying again on the same handle would report as durable what is not.
+Three kinds of failure are kept apart. One work's own exception reaches its caller alone (see
+``jobs``). A full disk or a lock fails the batch, and the next one is tried afresh. Everything
+else, an I/O error before all, ends the writer: after a failed fsync the kernel may have dropped
+the pages it could not write, so trying again on the same handle would report as durable what is
+not.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from uuid import UUID
 
 from worker.adapters.store_rows.values import Scalar
 from worker.adapters.store_sqlite.files import primary_code
-from worker.adapters.store_sqlite.jobs import Job, Settle, Waiting, Work
+from worker.adapters.store_sqlite.jobs import HalfWrittenError, Job, Settle, Waiting, Work
 from worker.ports import Clock, StoreUnavailableError
 
 Result = TypeVar("Result")
@@ -174,16 +175,25 @@ class Writer:
         self._tell(settled)
 
     def _commit(self, jobs: Sequence[Waiting]) -> list[Settle]:
+        try:
+            settled = self._transact(jobs, apart=False)
+        except HalfWrittenError:
+            settled = self._transact(jobs, apart=True)
+        self.commits += 1
+        self._marks.clear()
+        return settled
+
+    def _transact(self, jobs: Sequence[Waiting], *, apart: bool) -> list[Settle]:
         self._begin()
         try:
             self._write_marks()
-            settled = [job.run(self._connection) for job in jobs if not job.is_withdrawn]
+            settled = [
+                job.run(self._connection, apart=apart) for job in jobs if not job.is_withdrawn
+            ]
             self._connection.execute("COMMIT")
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        self.commits += 1
-        self._marks.clear()
         return settled
 
     def _begin(self) -> None:
