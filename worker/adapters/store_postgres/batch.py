@@ -26,6 +26,7 @@ from worker.adapters.store_postgres.jobs import Job, Settle, TakeJob, Waiting
 from worker.adapters.store_postgres.overlay import Overlay, Values, Writes
 from worker.adapters.store_postgres.sessions import Connection
 from worker.adapters.store_rows.answers import read_answer
+from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import Row, Scalar
 from worker.records import Answer
 
@@ -76,7 +77,14 @@ class Transaction:
     """Runs a batch once on one connection."""
 
     def __init__(
-        self, connection: Connection, batch: Batch, vault: Vault, *, writer: int, noted: bool
+        self,
+        connection: Connection,
+        batch: Batch,
+        vault: Vault,
+        known: KnownRecords,
+        *,
+        writer: int,
+        noted: bool,
     ) -> None:
         """``noted``: the first encryption key is known to be in the ledger's list."""
         self._connection = connection
@@ -84,7 +92,7 @@ class Transaction:
         self._vault = vault
         self._writer = writer
         self._noted = noted
-        self._overlay = Overlay(vault)
+        self._overlay = Overlay(vault, known)
         self._locked: set[int] = set()
 
     async def run(self) -> bool:

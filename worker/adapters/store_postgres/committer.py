@@ -10,6 +10,7 @@ from worker.adapters.store_postgres.batch import Batch, Mark, Transaction, Write
 from worker.adapters.store_postgres.faults import DRIVER_ERRORS, Meaning, meaning_of, unavailable
 from worker.adapters.store_postgres.jobs import Job, Settle
 from worker.adapters.store_postgres.sessions import Connection, Session, cut_after
+from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import to_micros
 from worker.ports import Clock
 
@@ -32,6 +33,7 @@ class Committer:
         self.commits = 0
         self._session = session
         self._vault = vault
+        self._known = KnownRecords(vault)
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._is_away = False
@@ -99,7 +101,9 @@ class Committer:
 
     async def _run_once(self, connection: Connection, batch: Batch) -> None:
         writer = await self._register(connection) if self._writer is None else self._writer
-        transaction = Transaction(connection, batch, self._vault, writer=writer, noted=self._noted)
+        transaction = Transaction(
+            connection, batch, self._vault, self._known, writer=writer, noted=self._noted
+        )
         self._noted = await transaction.run()
 
     async def _undo(self, connection: Connection) -> None:

@@ -14,9 +14,9 @@ from worker.adapters.encryption import Seals, Vault
 from worker.adapters.store_errors import ConcurrentUpdateError
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
 from worker.adapters.store_rows.history import attempt_row, audit_row, restoration_row
+from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.records import (
     RECORD_COLUMNS,
-    read_record,
     read_tombstone,
     record_row,
     tombstone_row,
@@ -56,9 +56,10 @@ class Writes:
 class Overlay:
     """All reads and writes of one batch, by id."""
 
-    def __init__(self, vault: Vault) -> None:
+    def __init__(self, vault: Vault, known: KnownRecords) -> None:
         self.writes = Writes()
         self._vault = vault
+        self._known = known
         self._versions: dict[UUID, int] = {}
         self._record_rows: dict[UUID, Row] = {}
         self._records: dict[UUID, Record] = {}
@@ -113,7 +114,7 @@ class Overlay:
         """The record as it stands; opened only when somebody asks for it."""
         if operation_id not in self._records and operation_id in self._record_rows:
             row = self._record_rows[operation_id]
-            self._records[operation_id] = read_record(row, self._vault)
+            self._records[operation_id] = self._known.read(row)
         return self._records.get(operation_id)
 
     def answer(self, operation_id: UUID) -> Answer | None:
@@ -195,6 +196,7 @@ class Overlay:
         self.writes.records[key] = (row, base)
         self._versions[key] = record.version
         self._records[key] = record
+        self._known.wrote(row, record)
 
     def _merged(self, answer: Answer) -> Answer:
         """What the broker confirmed once stays confirmed, until it is to be sent again."""

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
+from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import to_micros
 from worker.adapters.store_sqlite import inspection, letters, locks
 from worker.adapters.store_sqlite.files import check_files, connect, translated
@@ -74,6 +75,7 @@ class SqliteStore:
         self._reader = reader
         self._room = room
         self._vault = vault
+        self._known = KnownRecords(vault)  # of the writer's thread alone
         self._clock = clock
         self.journal = SqliteJournal(writer, reader)
         self._closing: asyncio.Task[None] | None = None
@@ -128,7 +130,9 @@ class SqliteStore:
         now = self._clock.now()
 
         def work(connection: sqlite3.Connection) -> Result:
-            return run_change(connection, self._vault, needs=needs, apply=apply, now=now)
+            return run_change(
+                connection, self._vault, self._known, needs=needs, apply=apply, now=now
+            )
 
         return await self._writer.submit(work)
 

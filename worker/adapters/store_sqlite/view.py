@@ -17,6 +17,7 @@ from worker.adapters.store_rows.history import (
     audit_row,
     restoration_row,
 )
+from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.records import (
     RECORD_COLUMNS,
     TOMBSTONE_COLUMNS,
@@ -101,17 +102,25 @@ class SqliteView:
     """Implements ``ports.View`` on the writer's connection."""
 
     def __init__(
-        self, connection: sqlite3.Connection, vault: Vault, *, needs: Needs, now: datetime
+        self,
+        connection: sqlite3.Connection,
+        vault: Vault,
+        known: KnownRecords,
+        *,
+        needs: Needs,
+        now: datetime,
     ) -> None:
         self._connection = connection
         self._vault = vault
+        self._known = known
         self._needs = needs
         self._now = now
         self._owner_id: UUID | None = None
 
     def record(self, operation_id: UUID) -> Record | None:
         self._check(operation_id)
-        return find_record(self._connection, self._vault, operation_id)
+        row = self._connection.execute(SELECT_RECORD, (operation_id.bytes,)).fetchone()
+        return None if row is None else self._known.read(row)
 
     def answer(self, operation_id: UUID) -> Answer | None:
         self._check(operation_id)
@@ -123,7 +132,7 @@ class SqliteView:
         row = self._connection.execute(SELECT_OWNER, (fingerprint,)).fetchone()
         if row is None:
             return None
-        record = read_record(row, self._vault)
+        record = self._known.read(row)
         self._owner_id = record.operation_id
         return record
 
@@ -154,6 +163,7 @@ def find_answer(connection: sqlite3.Connection, vault: Vault, operation_id: UUID
 def run_change(
     connection: sqlite3.Connection,
     vault: Vault,
+    known: KnownRecords,
     *,
     needs: Needs,
     apply: Callable[[View], Change[Result]],
@@ -163,8 +173,8 @@ def run_change(
 
     One that fails half-way is undone by whoever runs it: see ``jobs.Job``.
     """
-    change = apply(SqliteView(connection, vault, needs=needs, now=now))
-    for write in tuple(_writes(change, vault, now)):
+    change = apply(SqliteView(connection, vault, known, needs=needs, now=now))
+    for write in tuple(_writes(change, vault, known, now)):
         write.run(connection)
     return change.result
 
@@ -186,11 +196,14 @@ class _Write(NamedTuple):
             raise ConcurrentUpdateError(self.record.operation_id, self.record.version)
 
 
-def _writes(change: Change[Result], vault: Vault, now: datetime) -> Iterator[_Write]:
+def _writes(
+    change: Change[Result], vault: Vault, known: KnownRecords, now: datetime
+) -> Iterator[_Write]:
     """Every statement of a change, its values ready, before the first of them runs."""
     seals = Seals(vault)
     for record in change.records:
         row = record_row(record, seals)
+        known.wrote(row, record)
         if record.version == 1:
             yield _Write(INSERT_RECORD, row, record)
         else:
