@@ -67,29 +67,28 @@ class Processor:
         is then not answered, and the consumer returns it.
         """
         reading = read(delivery)
-        story = _opening(reading, delivery)
         try:
             match reading:
                 case Initiation():
-                    return await self._initiate(delivery, reading, story)
+                    return await self._initiate(delivery, reading)
                 case Cancellation():
-                    return await self._cancel(delivery, reading, story)
+                    return await self._cancel(delivery, reading)
                 case Unreadable():
                     refused = Called(await self._ledger.refuse(reading, delivery))
-                    return await self._reply(refused, delivery, reading, story)
+                    return await self._reply(refused, delivery, reading)
                 case other:
                     assert_never(other)
         except StoreUnavailableError:
-            return returned(story, "ledger unavailable")
+            return returned(_opening(reading, delivery), "ledger unavailable")
 
-    async def _initiate(self, delivery: Delivery, asked: Initiation, story: Story) -> Handled:
+    async def _initiate(self, delivery: Delivery, asked: Initiation) -> Handled:
         called = await self._pay(delivery, asked, kept=None)
         if isinstance(called, Kept):
             # The settings have changed since its first attempt, and it stays where it was.
             called = await self._pay(delivery, asked, kept=called)
         if not isinstance(called, Called):
             raise TypeError(type(called))
-        return await self._reply(called, delivery, asked, story)
+        return await self._reply(called, delivery, asked)
 
     async def _pay(
         self, delivery: Delivery, asked: Initiation, *, kept: Kept | None
@@ -110,7 +109,7 @@ class Processor:
                 case other:
                     assert_never(other)
 
-    async def _cancel(self, delivery: Delivery, asked: Cancellation, story: Story) -> Handled:
+    async def _cancel(self, delivery: Delivery, asked: Cancellation) -> Handled:
         found = await self._ledger.find(asked.request.payment_id)
         plan = None
         if found is not None:
@@ -124,7 +123,7 @@ class Processor:
                 called = _placed(called, plan, is_forced=self._reaches_live(plan))
             else:
                 called = _placed(Called(claimed), plan)
-        return await self._reply(called, delivery, asked, story)
+        return await self._reply(called, delivery, asked)
 
     def _is_forced(self, asked: PaymentRequest, plan: Route | Refusal) -> bool:
         """Whether the mode reaches beyond the deployment; in production it equals LIVE."""
@@ -210,32 +209,15 @@ class Processor:
                 claimed.record.operation_id, claimed.token, after=timedelta(0)
             )
 
-    async def _reply(
-        self,
-        called: Called,
-        delivery: Delivery,
-        asked: Reading,
-        story: Story,
-    ) -> Handled:
+    async def _reply(self, called: Called, delivery: Delivery, asked: Reading) -> Handled:
+        story = _opening(asked, delivery, called)
         if isinstance(called.end, Decided):
-            handled = await self._replies.answer(called.end, delivery, asked.envelope)
-        else:
-            handled = await self._replies.wait(called.end, delivery, asked.envelope, story)
-        told = replace(
-            handled.story,
-            tries=called.tries,
-            livemode_forced=called.is_forced,
-            account=handled.story.account or called.account,
-            live=handled.story.live if handled.story.live is not None else called.live,
-            unknown_properties=story.unknown_properties,
-            reply_to_ignored=story.reply_to_ignored,
-            suspicions=story.suspicions,
-        )
-        return Handled(handled.disposition, told)
+            return await self._replies.answer(called.end, delivery, asked.envelope, story)
+        return await self._replies.wait(called.end, delivery, asked.envelope, story)
 
 
-def _opening(reading: Reading, delivery: Delivery) -> Story:
-    """What is known of a delivery before anything is decided, and what is odd about it."""
+def _opening(reading: Reading, delivery: Delivery, called: Called | None = None) -> Story:
+    """What is known of a delivery before it is answered, and what is odd about it."""
     return Story(
         action=Action.RETURNED,
         operation_id=reading.envelope.operation_id,
@@ -246,6 +228,10 @@ def _opening(reading: Reading, delivery: Delivery) -> Story:
         unknown_properties=() if isinstance(reading, Unreadable) else reading.unknown_properties,
         reply_to_ignored=delivery.reply_to is not None,
         suspicions=suspicions_of(delivery),
+        tries=() if called is None else called.tries,
+        livemode_forced=called is not None and called.is_forced,
+        account=None if called is None else called.account,
+        live=None if called is None else called.live,
     )
 
 

@@ -42,14 +42,16 @@ class Replies:
         self._rules = rules
         self._worker_version = worker_version
 
-    async def answer(self, decided: Decided, delivery: Delivery, envelope: Envelope) -> Handled:
+    async def answer(
+        self, decided: Decided, delivery: Delivery, envelope: Envelope, story: Story
+    ) -> Handled:
         """Send the dead letter if one is owed, then the stored event (I5).
 
         A queue that is full holds back only its own requests: they wait on the ladder,
         uncounted, and the same event is sent when they return (publisher rule P7).
         """
         answer = decided.answer
-        story = self._story(decided, delivery, envelope)
+        story = self._told(story, decided, envelope)
         if answer.letter is not None and not answer.letter_confirmed:
             sent = await self._letter(decided, answer.letter, delivery, envelope)
             if sent is Publication.REFUSED:
@@ -169,19 +171,19 @@ class Replies:
             await self._clock.sleep(pause)
             tries += 1
 
-    def _story(self, decided: Decided, delivery: Delivery, envelope: Envelope) -> Story:
+    def _told(self, story: Story, decided: Decided, envelope: Envelope) -> Story:
         event, record = decided.answer.event, decided.record
-        return Story(
+        return replace(
+            story,
             action=Action.REPEATED if decided.repeated else Action.ANSWERED,
             operation_id=record.operation_id,
             kind=record.kind,
             payment_id=event.payment_id,
-            message_id=delivery.message_id,
             origin=event.origin,
             status=event.status,
             code=event.code,
-            account=event.provider,
-            live=event.livemode,
+            account=event.provider or story.account,
+            live=story.live if event.livemode is None else event.livemode,
             attempts=event.attempts,
             sequence=event.sequence,
             age=(self._clock.now() - envelope.first_seen).total_seconds(),
