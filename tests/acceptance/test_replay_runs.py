@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from signal import SIGINT, SIGKILL, Signals
+from signal import SIGHUP, SIGINT, SIGKILL, Signals
 from typing import Any
 
 import pytest
@@ -220,13 +220,17 @@ async def test_a_run_is_stopped_by_another_command_or_by_its_person_and_resumed(
 ) -> None:
     answers = await failed(site, *(basket_order(email=REFUSED_ONCE) for _ in range(8)))
     plan = await planned(site)
-    slowly = ("--canary", "1", "--rate", "2/s", "--yes")
+    slowly = ("--canary", "1", "--rate", "30/m", "--yes")
     async with replaying(site, "replay", plan, *slowly) as first:
         await first.tells(1)
         stopped = await site.installation.run("dead-letters", "stop", first.run, "--json")
         assert (stopped.code, stopped.data["state"]) == (0, "stopped")
         assert await first.ended() == 2
         assert "asked for it" in first.said
+    async with replaying(site, "resume", first.run) as second:
+        await second.tells(1)
+        second.send(SIGHUP)  # the terminal was closed
+        assert await second.ended() == 2
     async with replaying(site, "resume", first.run) as second:
         await second.tells(1)
         second.send(SIGINT)

@@ -13,8 +13,15 @@ from worker.journal import ReplayResult, ReplayStep, RunState, StepState
 from worker.messages import Exchange
 from worker.records import QueueLock
 from worker.replays.decisions import Phase
-from worker.replays.runner import POLL_SECONDS, News, PhaseBegan, purpose_of, results_of
-from worker.walks import DEAD_LETTERS, LEASE, QueueLockLostError
+from worker.replays.runner import (
+    POLL_SECONDS,
+    News,
+    PhaseBegan,
+    end_dead_run,
+    purpose_of,
+    results_of,
+)
+from worker.walks import DEAD_LETTERS, LEASE, QueueLockedError, QueueLockLostError, holding
 
 FORBIDDEN = says(403)
 
@@ -254,3 +261,21 @@ async def test_a_process_that_wakes_up_does_not_end_the_run_that_another_goes_on
     run = await desk.world.store.journal.find_run("R-1")
     assert run is not None
     assert (run.state, run.ended_at) == (RunState.RUNNING, None)
+
+
+async def test_a_run_whose_process_died_can_be_told_as_stopped_once_nobody_holds_its_queue() -> (
+    None
+):
+    desk = await many_failed(1)
+    journal, ledger = desk.world.store.journal, desk.world.worker().ledger
+    run = await desk.replay(key_of(1))
+    await journal.resume_run(run.run)  # as a process leaves it that is killed right after
+    async with holding(ledger, DEAD_LETTERS, actor="bert", purpose=purpose_of(run.run)):
+        with pytest.raises(QueueLockedError):
+            await end_dead_run(ledger, journal, run, actor="anna")
+        alive = await journal.find_run(run.run)
+        assert alive is not None
+        assert alive.state is RunState.RUNNING
+    ended = await end_dead_run(ledger, journal, run, actor="anna")
+    assert (ended.state, ended.stop_reason) == (RunState.STOPPED, "its process died")
+    assert await end_dead_run(ledger, journal, run, actor="anna") == ended

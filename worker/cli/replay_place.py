@@ -45,7 +45,10 @@ class ReplayPlace:
 
 @asynccontextmanager
 async def opened_place(context: CommandContext) -> AsyncIterator[ReplayPlace]:
-    """Open ledger and broker; Ctrl-C or SIGTERM ends the run after the letter in hand."""
+    """Open ledger and broker; Ctrl-C or SIGTERM ends the run after the letter in hand.
+
+    So does a terminal that is closed: the run is then known as stopped, not as one that goes on.
+    """
     async with opened_journal(context) as (ledger, journal), opened_desk(context) as desk:
         yield ReplayPlace(
             ledger=ledger,
@@ -59,7 +62,7 @@ async def opened_place(context: CommandContext) -> AsyncIterator[ReplayPlace]:
 def _stopped_by_signals(output: Output) -> asyncio.Event:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def told() -> None:
         stop.set()

@@ -1,6 +1,7 @@
 """``dead-letters status``, ``stop``, ``resume`` and ``history``: replay runs, by their names."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from worker.cli.replay_shown import (
 )
 from worker.journal import ReplayResult, ReplayRun
 from worker.ports import ReplayJournal
-from worker.replays.runner import Runner, purpose_of, results_of
+from worker.replays.runner import Runner, end_dead_run, purpose_of, results_of
 from worker.walks import LEASE, QueueLockedError
 
 _RunArgument = Annotated[str, typer.Argument(help="As `history` shows it.", metavar="RUN")]
@@ -155,12 +156,17 @@ async def _account(
 async def _stopped(context: CommandContext, name: str) -> ReplayRun:
     async with opened_journal(context) as (ledger, journal):
         await _found(journal, name)
-        await journal.ask_to_stop(name, actor=operating_system_account(), at=ledger.clock.now())
+        actor = operating_system_account()
+        await journal.ask_to_stop(name, actor=actor, at=ledger.clock.now())
         context.output.say(f"Asked; waiting at most {_STOP_SECONDS:.0f} seconds for it to answer.")
         ends = context.clock.monotonic() + _STOP_SECONDS
         while True:
             run = await _found(journal, name)
-            if run.state.has_ended or context.clock.monotonic() >= ends:
+            if run.state.has_ended:
+                return run
+            with suppress(QueueLockedError):  # by its own process, or by somebody else's
+                return await end_dead_run(ledger, journal, run, actor=actor)
+            if context.clock.monotonic() >= ends:
                 return run
             await context.clock.sleep(_POLL_SECONDS)
 

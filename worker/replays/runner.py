@@ -25,7 +25,14 @@ from worker.records import Record, State
 from worker.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
 from worker.replays.letters import LetterHands, Way, sent_step
 from worker.replays.watch import Watch
-from worker.walks import DEAD_LETTERS, NotConfirmedError, QueueLockLostError, Walk, walking
+from worker.walks import (
+    DEAD_LETTERS,
+    NotConfirmedError,
+    QueueLockLostError,
+    Walk,
+    holding,
+    walking,
+)
 
 POLL_SECONDS = 0.25
 """How often outcomes are looked for, and a wish to stop."""
@@ -45,6 +52,30 @@ News = PhaseBegan | ReplayStep
 def purpose_of(run: str) -> str:
     """What others are told who find the queue locked."""
     return f"replay {run}"
+
+
+async def end_dead_run(
+    ledger: Ledger, journal: ReplayJournal, run: ReplayRun, *, actor: str
+) -> ReplayRun:
+    """Note that a run has stopped whose process is gone, so that nobody takes it for alive.
+
+    Only who holds the queue can know that: raises ``QueueLockedError`` while somebody else does.
+    """
+    async with holding(ledger, DEAD_LETTERS, actor=actor, purpose=f"end of {run.run}"):
+        now = await journal.find_run(run.run) or run
+        if now.state.has_ended:
+            return now
+        await journal.end_run(
+            run.run,
+            state=RunState.STOPPED,
+            stop_reason="its process died",
+            kept=now.kept,
+            removed=now.removed,
+            at=ledger.clock.now(),
+        )
+        detail = f"run {run.run}: stopped (its process died)"
+        await ledger.note_act(None, actor=actor, action="replay_end", detail=detail)
+        return await journal.find_run(run.run) or run
 
 
 class Runner:
