@@ -20,6 +20,7 @@ from tests.postgres import PostgresServer, private_server
 from tests.proxy import Proxy, proxy_to
 from tests.store_child import KEY
 from tests.store_samples import (
+    LINK,
     decided_record,
     event_number,
     number,
@@ -438,6 +439,20 @@ async def test_a_ledger_replaced_under_a_running_worker_is_noticed(
     await postgres.terminate_backends(address.database)
     with pytest.raises(StoreUnavailableError, match="replaced by another one"):
         await store.find(number(1))
+
+
+async def test_the_key_is_noted_again_by_every_connection(
+    postgres: PostgresServer, address: PostgresAddress, store: PostgresStore
+) -> None:
+    """Behind a new one may stand a backup of this very ledger, taken before the key was used."""
+    await write(store, replace(sample_record(1), link=LINK))
+    postgres.psql("DELETE FROM payment_worker.encryption_keys", database=address.database)
+    await postgres.terminate_backends(address.database)
+    await write(store, replace(sample_record(2), link=LINK))
+    noted = postgres.psql(
+        "SELECT key_id FROM payment_worker.encryption_keys", database=address.database
+    )
+    assert noted.split() == list(Vault([KEY]).key_ids)
 
 
 async def test_a_store_whose_server_is_gone_closes_all_the_same(mortal: PostgresServer) -> None:

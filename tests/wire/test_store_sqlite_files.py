@@ -318,6 +318,29 @@ async def test_neither_link_nor_email_lies_on_the_disk(path: Path) -> None:
         assert b"planted" not in content
 
 
+async def test_the_key_is_noted_with_whatever_it_sealed(path: Path) -> None:
+    """Also where a backup was put back under a running worker that had noted it before."""
+    initialise(path)
+    store = await open_store(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+
+        def noted() -> list[str]:
+            return [key_id for (key_id,) in other.execute("SELECT key_id FROM encryption_keys")]
+
+        await write(store, sample_record(1))
+        assert noted() == [], "nothing is sealed yet"
+        await asyncio.gather(
+            *(write(store, replace(sample_record(n), link=LINK)) for n in range(2, 9))
+        )
+        assert noted() == list(Vault([KEY]).key_ids)
+        other.execute("DELETE FROM encryption_keys")
+        await write(store, sample_record(9))
+        assert noted() == []
+        await write(store, replace(sample_record(10), email=EMAIL))
+        assert noted() == list(Vault([KEY]).key_ids)
+    await store.close()
+
+
 async def test_a_key_the_ledger_needs_must_be_supplied(path: Path) -> None:
     initialise(path)
     store = await open_store(path)

@@ -38,7 +38,7 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._is_away = False
         self._writer: int | None = None
-        self._noted = False
+        self._noted_by: Connection | None = None
         self._number = 0
 
     async def register(self) -> None:
@@ -101,10 +101,14 @@ class Committer:
 
     async def _run_once(self, connection: Connection, batch: Batch) -> None:
         writer = await self._register(connection) if self._writer is None else self._writer
+        # By this connection and not once for all: behind another one may stand a server that was
+        # put back from a backup and knows nothing of our key.
+        noted = self._noted_by is connection
         transaction = Transaction(
-            connection, batch, self._vault, self._known, writer=writer, noted=self._noted
+            connection, batch, self._vault, self._known, writer=writer, noted=noted
         )
-        self._noted = await transaction.run()
+        if await transaction.run():
+            self._noted_by = connection
 
     async def _undo(self, connection: Connection) -> None:
         """Leave no transaction open: take it back, or where that is not possible, hang up."""
