@@ -35,9 +35,9 @@ from worker.codes import Code
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, UnansweredLetter
 from worker.model import Environment, Secret
-from worker.plans.files import plan_rows, read_plan, writing_plan
-from worker.plans.making import rows_wanted
-from worker.plans.rows import LIFETIME, Plan, PlanHeader
+from worker.operators.plans.files import plan_rows, read_plan, writing_plan
+from worker.operators.plans.making import rows_wanted
+from worker.operators.plans.rows import LIFETIME, Plan, PlanHeader
 from worker.ports import View
 from worker.records import Answer, Change, Needs, Record, State
 from worker.rules import PostgresAddress, Rules

@@ -25,8 +25,8 @@ from worker.ledger import Ledger
 from worker.letters import Verdict
 from worker.messages import Exchange
 from worker.model import Delivery, Source
-from worker.replays.runner import Runner
-from worker.walks import LEASE
+from worker.operators.replays.runner import Runner
+from worker.operators.walks import LEASE
 
 WANTED = operation_id_of(identity_of("dcp", "key-1"))
 NEIGHBOUR = operation_id_of(identity_of("dcp", "key-0"))

@@ -10,9 +10,9 @@ from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
 from tests.crash.ledgers import CrashLedger, MemoryLedger, Rows
 from tests.crash.replays import NEIGHBOUR, WANTED, Desk
 from tests.crash.runs import ADD_E, LINK_C, LINK_E, Intent, drain, working
-from worker.edits import EditReport, EditResult, Edits, EmailEdit
 from worker.identity import digest_of, identity_of, operation_id_of, refusal_identity
 from worker.model import Delivery
+from worker.operators.edits import EditReport, EditResult, Edits, EmailEdit
 from worker.records import Answer, State
 
 NEW = "new@example.org"

@@ -8,12 +8,12 @@ from pathlib import Path
 from tests.builders import NOON
 from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, FusedStore, KilledError
 from tests.unit.test_walks import Office
-from worker.exports.exporting import Exporter
-from worker.exports.files import read_export, writing_export
-from worker.exports.importing import Importer
-from worker.exports.lines import ExportHeader
 from worker.ledger import Ledger
 from worker.model import Environment
+from worker.operators.exports.exporting import Exporter
+from worker.operators.exports.files import read_export, writing_export
+from worker.operators.exports.importing import Importer
+from worker.operators.exports.lines import ExportHeader
 
 KEYS = ("key-1", "key-2", "key-3")
 HEADER = ExportHeader(environment=Environment.STAGING, exported_at=NOON)

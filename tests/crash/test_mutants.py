@@ -32,11 +32,11 @@ from worker.lifecycle.table import IllegalMoveError
 from worker.lifecycle.wishes import Claim, Claimed
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Fingerprint
+from worker.operators.walks import NotConfirmedError, WalkedLetter
 from worker.ports import Clock, Publisher, Store, View
 from worker.records import Answer, Change, Needs, Record, Restoration, State, Tombstone
 from worker.replies import Replies
 from worker.rules import Rules
-from worker.walks import NotConfirmedError, WalkedLetter
 
 Result = TypeVar("Result")
 
@@ -233,7 +233,7 @@ async def let_go_before_confirmed(self: WalkedLetter, copy: OutgoingMessage) -> 
 
 REPLAY_MUTANTS: dict[str, tuple[str, object]] = {
     "a letter is let go before its copy is confirmed": (
-        "worker.walks.WalkedLetter.send",
+        "worker.operators.walks.WalkedLetter.send",
         let_go_before_confirmed,
     ),
     "a doubt may be opened again": ("worker.lifecycle.reopen._bar", lambda _record: None),

@@ -12,16 +12,16 @@ from tests.core import REFUSED, UNAUTHORISED, World, initiation
 from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, FusedStore, KilledError
 from tests.fakes_clock import START
 from tests.fakes_letters import PaperQueue, given_up
-from worker.books import Bookkeeper, Walk
 from worker.codes import Code
-from worker.deadletters import DeadLetters
 from worker.identity import identity_of, operation_id_of
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterFilter
 from worker.messages import Exchange
 from worker.model import Delivery, Source
-from worker.parking import Parked, Parking, ParkingAct, ParkingOutcome
-from worker.unanswered import synchronise
+from worker.operators.books import Bookkeeper, Walk
+from worker.operators.dead_letters import DeadLetters
+from worker.operators.parking import Parked, Parking, ParkingAct, ParkingOutcome
+from worker.operators.unanswered import synchronise
 
 ACT = ParkingAct(actor="anna", reason="paid by hand", worker_version="1")
 NEIGHBOUR, DECIDED, UNANSWERED = (

@@ -10,9 +10,9 @@ from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, FusedStore,
 from tests.fakes_letters import PaperQueue
 from worker.ledger import Ledger
 from worker.messages import Exchange
-from worker.missed import Missed, MissedAnswers
 from worker.model import Origin, Source
-from worker.unclaimed import UnclaimedEvents
+from worker.operators.missed import Missed, MissedAnswers
+from worker.operators.unclaimed import UnclaimedEvents
 
 
 async def unheard() -> tuple[World, PaperQueue]:

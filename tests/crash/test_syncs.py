@@ -8,7 +8,7 @@ from tests.fakes_letters import PaperQueue, given_up
 from worker.identity import identity_of, operation_id_of
 from worker.ledger import Ledger
 from worker.model import Delivery, Source
-from worker.unanswered import synchronise
+from worker.operators.unanswered import synchronise
 
 KEYS = [operation_id_of(identity_of("dcp", f"key-{number}")) for number in range(4)]
 

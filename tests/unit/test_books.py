@@ -12,14 +12,14 @@ from tests.fakes_clock import START
 from tests.fakes_letters import PaperQueue
 from tests.provider_examples import LINK_ROUTE
 from tests.rows import claim_wish
-from worker.books import Bookkeeper, Report, Walk
-from worker.deadletters import DeadLetters
-from worker.findings import Flaw
 from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange
 from worker.model import Delivery, Source
+from worker.operators.books import Bookkeeper, Report, Walk
+from worker.operators.dead_letters import DeadLetters
+from worker.operators.findings import Flaw
+from worker.operators.unanswered import synchronise
 from worker.records import Kind, State
-from worker.unanswered import synchronise
 
 DAY = timedelta(days=1)
 HOURS_3 = timedelta(hours=3).total_seconds()

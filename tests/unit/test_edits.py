@@ -11,12 +11,12 @@ from tests.core import REFUSED, SILENT_BUT_KEPT, UNAUTHORISED, World, basket, in
 from tests.fakes_letters import PaperQueue
 from tests.replay_desk import ReplayDesk, WorkingClock
 from worker.contract import headers
-from worker.edits import EditReport, EditResult, Edits, EmailEdit, bar_of
 from worker.identity import identity_of, operation_id_of
 from worker.journal import RunState
 from worker.messages import Exchange
 from worker.model import Delivery, Secret, Source
-from worker.walks import DEAD_LETTERS, QueueLockedError, holding
+from worker.operators.edits import EditReport, EditResult, Edits, EmailEdit, bar_of
+from worker.operators.walks import DEAD_LETTERS, QueueLockedError, holding
 
 NEW = "new@example.org"
 KEY_1 = operation_id_of(identity_of("dcp", "key-1"))

@@ -7,7 +7,9 @@ import pytest
 
 from tests.builders import NOON
 from tests.unit.test_export_lines import sound
-from worker.exports.files import (
+from worker.identity import digest_of
+from worker.model import Environment
+from worker.operators.exports.files import (
     Export,
     ExportError,
     ExportWriter,
@@ -15,9 +17,7 @@ from worker.exports.files import (
     read_export,
     writing_export,
 )
-from worker.exports.lines import ExportHeader, Seal, header_line, letter_line, seal_line
-from worker.identity import digest_of
-from worker.model import Environment
+from worker.operators.exports.lines import ExportHeader, Seal, header_line, letter_line, seal_line
 
 HEADER = ExportHeader(environment=Environment.STAGING, exported_at=NOON)
 

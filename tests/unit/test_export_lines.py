@@ -16,7 +16,10 @@ from worker.contract import headers
 from worker.contract.copies import rotated_copy
 from worker.contract.envelope import envelope_headers, first_envelope
 from worker.contract.reading import read_broker_letter
-from worker.exports.lines import (
+from worker.identity import identity_of
+from worker.messages import OutgoingMessage
+from worker.model import Delivery, Environment, Source
+from worker.operators.exports.lines import (
     ExportedLetter,
     ExportHeader,
     LineError,
@@ -30,9 +33,6 @@ from worker.exports.lines import (
     seal_line,
     version_in,
 )
-from worker.identity import identity_of
-from worker.messages import OutgoingMessage
-from worker.model import Delivery, Environment, Source
 
 HEADER = ExportHeader(environment=Environment.STAGING, exported_at=NOON)
 OWN = (*headers.PRODUCER_HEADERS, *headers.LETTER_HEADERS, *headers.REPLAY_HEADERS)

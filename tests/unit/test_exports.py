@@ -23,17 +23,17 @@ from tests.unit.test_export_files import names
 from tests.unit.test_walks import Office
 from worker.codes import Code
 from worker.contract.copies import replay_copy
-from worker.exports.exporting import Exporter, ExportReport, wanted_operations
-from worker.exports.files import read_export, writing_export
-from worker.exports.importing import Fate, Importer, ImportReport, QueueDisturbedError
-from worker.exports.lines import ExportedLetter, ExportHeader
 from worker.identity import identity_of, operation_id_of
 from worker.letters import EVERY_LETTER, LetterFilter
 from worker.lifecycle.reopen import Reopened
 from worker.messages import Exchange, OutgoingMessage
 from worker.model import Delivery, Environment, Origin, Source
+from worker.operators.exports.exporting import Exporter, ExportReport, wanted_operations
+from worker.operators.exports.files import read_export, writing_export
+from worker.operators.exports.importing import Fate, Importer, ImportReport, QueueDisturbedError
+from worker.operators.exports.lines import ExportedLetter, ExportHeader
+from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, QueueLockedError, holding
 from worker.ports import StoreUnavailableError
-from worker.walks import DEAD_LETTERS, NotConfirmedError, QueueLockedError, holding
 
 HEADER = ExportHeader(environment=Environment.STAGING, exported_at=NOON)
 KEY_1 = operation_id_of(identity_of("dcp", "key-1"))

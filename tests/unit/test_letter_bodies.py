@@ -7,10 +7,10 @@ import pytest
 
 from tests.core import REFUSED, World, initiation
 from tests.fakes_letters import PaperQueue, given_up
-from worker.bodies import BodyWish, NotSeen, look_into
 from worker.contract.masking import MaskedBody, masked_body, masked_email
 from worker.identity import identity_of, operation_id_of
 from worker.messages import Exchange
+from worker.operators.bodies import BodyWish, NotSeen, look_into
 
 KEY = operation_id_of(identity_of("dcp", "key-1"))
 WISH = BodyWish(operation_id=KEY, actor="anna")

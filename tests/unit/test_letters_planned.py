@@ -23,9 +23,9 @@ from worker.codes import Code
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterFilter, Verdict
 from worker.model import Cents, Environment, Origin, PaymentTarget, RunMode, Secret
-from worker.plans.files import plan_rows, read_plan
-from worker.plans.making import UnknownOperationsError, in_words, rows_named, rows_wanted
-from worker.plans.rows import PlanRow
+from worker.operators.plans.files import plan_rows, read_plan
+from worker.operators.plans.making import UnknownOperationsError, in_words, rows_named, rows_wanted
+from worker.operators.plans.rows import PlanRow
 from worker.ports import Store
 from worker.records import Answer, Record, State
 from worker.rules import Rules

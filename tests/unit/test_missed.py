@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 
 from tests.core import UNAUTHORISED, World, basket, cancellation, initiation
-from worker import missed
 from worker.contract import headers
 from worker.identity import identity_of, operation_id_of
 from worker.lifecycle.resend import Resending
 from worker.messages import Exchange
-from worker.missed import Missed, MissedAnswers
 from worker.model import Origin
+from worker.operators import missed
+from worker.operators.missed import Missed, MissedAnswers
 
 MINUTE = timedelta(minutes=1)
 DCP = Origin("dcp")

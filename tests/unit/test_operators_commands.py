@@ -14,9 +14,9 @@ from tests.unit.test_export_lines import sound as sound_letter
 from worker import __main__ as program
 from worker.cli.letter_filter import wanted_codes
 from worker.codes import Category, Code
-from worker.exports.files import writing_export
-from worker.exports.lines import ExportHeader
 from worker.model import Environment
+from worker.operators.exports.files import writing_export
+from worker.operators.exports.lines import ExportHeader
 
 Captured = pytest.CaptureFixture[str]
 SOME_ID = "5b1f0c1e-0000-4000-8000-000000000001"

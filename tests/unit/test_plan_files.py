@@ -16,8 +16,8 @@ from tests.fakes_clock import START
 from worker.codes import Code
 from worker.letters import Verdict
 from worker.model import Environment, RunMode
-from worker.plans.files import PlanError, plan_rows, read_plan, writing_plan
-from worker.plans.rows import LIFETIME, Plan, PlanHeader, PlanRow, PlanTotal
+from worker.operators.plans.files import PlanError, plan_rows, read_plan, writing_plan
+from worker.operators.plans.rows import LIFETIME, Plan, PlanHeader, PlanRow, PlanTotal
 from worker.records import Kind
 
 HEADER = PlanHeader(

@@ -11,9 +11,8 @@ from tests.replay_desk import key_of, step_of
 from worker.codes import Code
 from worker.journal import ReplayResult, RunOptions, StepState, Whereabouts
 from worker.letters import Verdict
-from worker.plans.rows import PlanRow
-from worker.records import Kind, State
-from worker.replays.decisions import (
+from worker.operators.plans.rows import PlanRow
+from worker.operators.replays.decisions import (
     RAMP,
     Move,
     Phase,
@@ -26,8 +25,9 @@ from worker.replays.decisions import (
     phase_of,
     size_of,
 )
-from worker.replays.intents import step_of as planned_step
-from worker.replays.outcomes import Outcome, Undecided, outcome_of
+from worker.operators.replays.intents import step_of as planned_step
+from worker.operators.replays.outcomes import Outcome, Undecided, outcome_of
+from worker.records import Kind, State
 
 OPTIONS = RunOptions(canary=5, rate=5.0, stop_after_failures=3, in_flight=50, wait_seconds=60.0)
 UNTIL_AN_OUTCOME = Wait(inf)

@@ -25,9 +25,9 @@ from worker.letters import Verdict
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.messages import Exchange
 from worker.model import Delivery, Source
+from worker.operators.walks import QueueLockedError
 from worker.records import Restoration, State
 from worker.retry import LADDER
-from worker.walks import QueueLockedError
 
 KEY_1, KEY_2 = key_of(1), key_of(2)
 

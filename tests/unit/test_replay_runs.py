@@ -11,9 +11,8 @@ from tests.replay_desk import OPTIONS, WorkingClock, key_of, many_failed
 from worker.codes import Code
 from worker.journal import ReplayResult, ReplayStep, RunState, StepState
 from worker.messages import Exchange
-from worker.records import QueueLock
-from worker.replays.decisions import Phase
-from worker.replays.runner import (
+from worker.operators.replays.decisions import Phase
+from worker.operators.replays.runner import (
     POLL_SECONDS,
     News,
     PhaseBegan,
@@ -21,7 +20,14 @@ from worker.replays.runner import (
     purpose_of,
     results_of,
 )
-from worker.walks import DEAD_LETTERS, LEASE, QueueLockedError, QueueLockLostError, holding
+from worker.operators.walks import (
+    DEAD_LETTERS,
+    LEASE,
+    QueueLockedError,
+    QueueLockLostError,
+    holding,
+)
+from worker.records import QueueLock
 
 FORBIDDEN = says(403)
 

@@ -17,8 +17,8 @@ from worker.lifecycle.decide import Reason
 from worker.lifecycle.resend import Resending, ResendWish, resend
 from worker.messages import Exchange
 from worker.model import Source
+from worker.operators.unclaimed import Kept, KeptBecause, ResendReport, UnclaimedEvents
 from worker.records import State
-from worker.unclaimed import Kept, KeptBecause, ResendReport, UnclaimedEvents
 
 KEY_1 = operation_id_of(identity_of("dcp", "key-1"))
 WISH = ResendWish(operation_id=ASKED.envelope.operation_id, actor="anna", reason="dcp is bound")

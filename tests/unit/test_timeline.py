@@ -19,8 +19,8 @@ from tests.store_samples import (
 from worker.calls import Declined, NotSent, Outcome, Succeeded, Try, Unknown
 from worker.codes import Code
 from worker.model import Secret
+from worker.operators.timeline import Happening, timeline_of
 from worker.records import Answer, AttemptEntry, AuditEntry, History, Record
-from worker.timeline import Happening, timeline_of
 
 SECOND = timedelta(seconds=1)
 

@@ -21,11 +21,11 @@ from worker.letters import EVERY_LETTER, LetterEntry, Verdict
 from worker.lifecycle.prospects import verdict_of
 from worker.messages import Exchange
 from worker.model import Delivery, Facts, Origin, Source
-from worker.plans.making import rows_named, rows_wanted
+from worker.operators.plans.making import rows_named, rows_wanted
+from worker.operators.unanswered import UNANSWERED_ONES, SyncReport, synchronise
+from worker.operators.walks import QueueLockedError, WalkedLetter
 from worker.ports import LetterInHand
 from worker.records import Kind, QueueLock, State
-from worker.unanswered import UNANSWERED_ONES, SyncReport, synchronise
-from worker.walks import QueueLockedError, WalkedLetter
 
 KEYS = [operation_id_of(identity_of("dcp", f"key-{number}")) for number in range(4)]
 

@@ -12,8 +12,7 @@ from worker.identity import identity_of, operation_id_of
 from worker.ledger import Ledger
 from worker.messages import Exchange
 from worker.model import Source
-from worker.ports import StoreUnavailableError
-from worker.walks import (
+from worker.operators.walks import (
     LEASE,
     RENEW_SECONDS,
     NotConfirmedError,
@@ -23,6 +22,7 @@ from worker.walks import (
     holding,
     walking,
 )
+from worker.ports import StoreUnavailableError
 
 
 @dataclass(slots=True)

@@ -17,12 +17,12 @@ from worker.adapters.clock import SystemClock
 from worker.adapters.connection import connected
 from worker.adapters.letters import AmqpLetterQueue
 from worker.adapters.publisher import AmqpPublisher
-from worker.exports.exporting import Exporter
-from worker.exports.files import read_export, writing_export
-from worker.exports.importing import Fate, Importer
-from worker.exports.lines import ExportHeader
 from worker.messages import Publication
 from worker.model import Environment
+from worker.operators.exports.exporting import Exporter
+from worker.operators.exports.files import read_export, writing_export
+from worker.operators.exports.importing import Fate, Importer
+from worker.operators.exports.lines import ExportHeader
 from worker.topology import Topology
 
 pytestmark = pytest.mark.broker

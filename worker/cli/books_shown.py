@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from worker.books import Report
 from worker.cli.money import euros
 from worker.cli.output import Format, Output
 from worker.contract.times import time_text
-from worker.findings import Finding
+from worker.operators.books import Report
+from worker.operators.findings import Finding
 from worker.records import BookLine, Kind, State
 
 _FIGURES = ("kind", "state", "account", "mode", "count", "amount_cents")

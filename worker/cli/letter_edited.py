@@ -12,8 +12,8 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.contract.corrections import accepted_email
-from worker.edits import EditReport, EditResult, Edits, EmailEdit, bar_of
 from worker.model import Secret
+from worker.operators.edits import EditReport, EditResult, Edits, EmailEdit, bar_of
 
 _SWITCH = "operators.may_edit_email"
 

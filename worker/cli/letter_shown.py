@@ -5,7 +5,6 @@ from uuid import UUID
 
 import typer
 
-from worker.bodies import BodyWish, NotSeen, look_into
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import ExitCode
@@ -14,6 +13,7 @@ from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Output
 from worker.cli.payment_shown import Found, PaymentArgument, look_up, show_found
 from worker.contract.masking import MaskedBody
+from worker.operators.bodies import BodyWish, NotSeen, look_into
 
 _NOT_SEEN = {
     NotSeen.NOT_IN_QUEUE: (

@@ -26,13 +26,13 @@ from worker.cli.letter_filter import (
 )
 from worker.cli.opened_desk import Desk, opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
-from worker.exports.exporting import Exporter, ExportReport, wanted_operations
-from worker.exports.files import ExportError, ExportWriter, writing_export
-from worker.exports.lines import ExportHeader
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterFilter
-from worker.walks import NotConfirmedError
-from worker.whole_files import Stream
+from worker.operators.exports.exporting import Exporter, ExportReport, wanted_operations
+from worker.operators.exports.files import ExportError, ExportWriter, writing_export
+from worker.operators.exports.lines import ExportHeader
+from worker.operators.walks import NotConfirmedError
+from worker.operators.whole_files import Stream
 
 _SHOWN = 5
 _STANDARD_OUTPUT = Path("-")

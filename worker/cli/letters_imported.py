@@ -14,10 +14,10 @@ from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format, Output
 from worker.contract.times import time_text
-from worker.exports.files import Export, ExportError, read_export
-from worker.exports.importing import Fate, Importer, ImportReport, QueueDisturbedError
-from worker.exports.lines import ExportedLetter
-from worker.walks import NotConfirmedError
+from worker.operators.exports.files import Export, ExportError, read_export
+from worker.operators.exports.importing import Fate, Importer, ImportReport, QueueDisturbedError
+from worker.operators.exports.lines import ExportedLetter
+from worker.operators.walks import NotConfirmedError
 
 _WHY = {
     Fate.STALE: "it was decided again since",

@@ -28,7 +28,7 @@ from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Output
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterFilter
-from worker.parking import Parked, Parking, ParkingAct, ParkingOutcome
+from worker.operators.parking import Parked, Parking, ParkingAct, ParkingOutcome
 
 _WITHOUT = {
     "resolve": "resolved; its letter was not in the queue",

@@ -27,9 +27,9 @@ from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.plan_shown import show_plan
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterFilter
-from worker.plans.files import PlanError, writing_plan
-from worker.plans.making import UnknownOperationsError, in_words, rows_named, rows_wanted
-from worker.plans.rows import Plan, PlanHeader
+from worker.operators.plans.files import PlanError, writing_plan
+from worker.operators.plans.making import UnknownOperationsError, in_words, rows_named, rows_wanted
+from worker.operators.plans.rows import Plan, PlanHeader
 from worker.settings.values import read_duration
 
 

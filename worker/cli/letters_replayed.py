@@ -23,7 +23,7 @@ from worker.cli.replay_shown import (
     tell_end,
 )
 from worker.journal import ReplayRun, RunOptions, RunState
-from worker.plans.files import PlanError
+from worker.operators.plans.files import PlanError
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(s|m|h)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}

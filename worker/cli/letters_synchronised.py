@@ -9,7 +9,7 @@ from worker.cli.money import counted
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Output
-from worker.unanswered import SyncReport, synchronise
+from worker.operators.unanswered import SyncReport, synchronise
 
 
 def sync_letters(

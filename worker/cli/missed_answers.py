@@ -10,7 +10,7 @@ from worker.cli.opened_ledger import opened_ledger
 from worker.contract.times import time_text
 from worker.identity import normalise_origin
 from worker.lifecycle.resend import Resending
-from worker.missed import Missed, MissedAnswers
+from worker.operators.missed import Missed, MissedAnswers
 
 _A_MINUTE = 1000
 """Answers that one worker sends within a minute, pauses included (measured: six times that)."""

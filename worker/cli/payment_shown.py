@@ -18,8 +18,8 @@ from worker.ledger import Ledger
 from worker.letters import LetterEntry, UnansweredLetter, Verdict, code_name
 from worker.lifecycle.prospects import prospect_of
 from worker.model import Facts
+from worker.operators.timeline import Moment, timeline_of
 from worker.records import Answer, History, Record, State
-from worker.timeline import Moment, timeline_of
 
 _COLUMNS = ("at", "what", "facts")
 

@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from worker.books import Bookkeeper, Report, Walk
 from worker.cli.actor import operating_system_account
 from worker.cli.books_shown import show
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
@@ -14,7 +13,8 @@ from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.payment_shown import show_payment
 from worker.contract.times import read_time
-from worker.deadletters import DeadLetters
+from worker.operators.books import Bookkeeper, Report, Walk
+from worker.operators.dead_letters import DeadLetters
 
 _TIME = "With its zone: 2026-11-21T20:00:00Z."
 

@@ -10,7 +10,7 @@ from worker.cli.output import Format, Output
 from worker.letters import Verdict, code_name
 from worker.lifecycle.prospects import advice_on
 from worker.model import RunMode
-from worker.plans.rows import Plan, PlanTotal
+from worker.operators.plans.rows import Plan, PlanTotal
 
 _TOTALS = ("verdict", "code", "mode", "count", "amount_cents", "reason")
 _VERDICTS = ("verdict", "count", "amounts", "why")

@@ -17,11 +17,11 @@ from worker.contract.fields import read_guid
 from worker.journal import ReplayStep, StepState
 from worker.letters import Verdict
 from worker.model import RunMode
-from worker.plans.files import plan_rows, read_plan
-from worker.plans.making import UnknownOperationsError, rows_named
-from worker.plans.rows import Plan, PlanRow
+from worker.operators.plans.files import plan_rows, read_plan
+from worker.operators.plans.making import UnknownOperationsError, rows_named
+from worker.operators.plans.rows import Plan, PlanRow
+from worker.operators.replays.intents import BY_PLAN, step_of
 from worker.records import Kind
-from worker.replays.intents import BY_PLAN, step_of
 
 _STRANGE = "Nothing was decided about it: a worker will take it up."
 

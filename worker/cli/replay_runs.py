@@ -23,9 +23,9 @@ from worker.cli.replay_shown import (
     tell_end,
 )
 from worker.journal import ReplayResult, ReplayRun
+from worker.operators.replays.runner import Runner, end_dead_run, purpose_of, results_of
+from worker.operators.walks import LEASE, QueueLockedError
 from worker.ports import ReplayJournal
-from worker.replays.runner import Runner, end_dead_run, purpose_of, results_of
-from worker.walks import LEASE, QueueLockedError
 
 _RunArgument = Annotated[str, typer.Argument(help="As `history` shows it.", metavar="RUN")]
 

@@ -8,8 +8,8 @@ from worker.cli.exit_codes import ExitCode
 from worker.cli.output import Advance, Format, Output
 from worker.journal import ReplayResult, ReplayRun, ReplayStep, RunState, StepState
 from worker.letters import code_name
-from worker.replays.decisions import Phase, size_of
-from worker.replays.runner import News, PhaseBegan
+from worker.operators.replays.decisions import Phase, size_of
+from worker.operators.replays.runner import News, PhaseBegan
 
 MOST_SHOWN = 20
 """Letters that a report names; `status --letters` has them all."""

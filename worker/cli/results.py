@@ -13,7 +13,7 @@ from worker.cli.missed_answers import resend_missed, wanted_answers
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.lifecycle.resend import Resending, ResendWish
-from worker.unclaimed import KeptBecause, ResendReport, UnclaimedEvents
+from worker.operators.unclaimed import KeptBecause, ResendReport, UnclaimedEvents
 
 _WHY = {
     Resending.OPEN: "it is open: its next decision is sent by itself",

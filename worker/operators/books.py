@@ -11,17 +11,17 @@ from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from uuid import UUID
 
-from worker.deadletters import DeadLetters, LetterSeen, Sight
-from worker.findings import (
+from worker.ledger import Ledger
+from worker.letters import LetterEntry, LetterFilter, Verdict
+from worker.lifecycle.prospects import verdict_of
+from worker.operators.dead_letters import DeadLetters, LetterSeen, Sight
+from worker.operators.findings import (
     Finding,
     Flaw,
     finding_of_missing,
     finding_of_open,
     finding_of_unanswered,
 )
-from worker.ledger import Ledger
-from worker.letters import LetterEntry, LetterFilter, Verdict
-from worker.lifecycle.prospects import verdict_of
 from worker.ports import Clock
 from worker.records import Books
 from worker.sweeper import UNPUBLISHED_AGE

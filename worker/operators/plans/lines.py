@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from worker.plans.rows import PlanHeader, PlanRow, PlanTotal
+from worker.operators.plans.rows import PlanHeader, PlanRow, PlanTotal
 
 VERSION: Final = 1
 """The format that is written; one that is newer is refused."""

@@ -16,8 +16,8 @@ from worker.ledger import Ledger
 from worker.lifecycle.aside import AsideWish, BroughtBack, LeftAlone, SetAside, UnansweredInHand
 from worker.messages import OutgoingMessage
 from worker.model import Source
+from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
 from worker.ports import LetterQueue, Publisher
-from worker.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
 
 PARKING = "parking"
 """The name under which the parking queue is locked."""

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from worker.contract.copies import rotated_copy
-from worker.exports.files import ExportWriter
-from worker.exports.lines import ExportedLetter, Seal, exported
 from worker.ledger import Ledger
 from worker.letters import LetterFilter
 from worker.lifecycle.lost import attempts_known
+from worker.operators.exports.files import ExportWriter
+from worker.operators.exports.lines import ExportedLetter, Seal, exported
+from worker.operators.walks import DEAD_LETTERS, WalkedLetter, walking
 from worker.ports import LetterQueue, Publisher
 from worker.records import AuditEntry
-from worker.walks import DEAD_LETTERS, WalkedLetter, walking
 
 Progress = Callable[[int], None]
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from worker.ledger import Ledger
+from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, walking
 from worker.ports import LetterQueue, Publisher
-from worker.walks import DEAD_LETTERS, NotConfirmedError, walking
 
 
 @dataclass(frozen=True, slots=True)

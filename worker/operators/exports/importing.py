@@ -12,13 +12,13 @@ from enum import StrEnum, unique
 from uuid import UUID
 
 from worker.contract.copies import rotated_copy
-from worker.exports.files import Export, letters_of
-from worker.exports.lines import ExportedLetter, exported
 from worker.ledger import Ledger
 from worker.messages import Publication
+from worker.operators.exports.files import Export, letters_of
+from worker.operators.exports.lines import ExportedLetter, exported
+from worker.operators.walks import DEAD_LETTERS, Walk, walking
 from worker.ports import LetterQueue, Publisher
 from worker.records import Answer, AuditEntry, Record, State
-from worker.walks import DEAD_LETTERS, Walk, walking
 
 ACTION = "import"
 """How the audit calls it."""

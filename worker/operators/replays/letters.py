@@ -21,9 +21,9 @@ from worker.lifecycle.reopen import NotReopened, Reopened, is_reopened_by, is_un
 from worker.lifecycle.resend import Resending, ResendWish
 from worker.messages import OutgoingMessage
 from worker.model import PaymentRequest
+from worker.operators.walks import WalkedLetter
 from worker.ports import Clock
 from worker.records import Answer, Kind, Record, State
-from worker.walks import WalkedLetter
 
 OTHER_CONTENT = "its letter holds another request than the ledger knows: it was edited since"
 

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from worker.contract.masking import MaskedBody, masked_body
 from worker.ledger import Ledger
+from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, walking
 from worker.ports import LetterQueue, Publisher
-from worker.walks import DEAD_LETTERS, NotConfirmedError, walking
 
 
 @unique

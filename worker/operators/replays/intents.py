@@ -6,7 +6,7 @@ from uuid import UUID
 
 from worker.journal import ReplayResult, ReplayStep, StepState
 from worker.letters import Verdict
-from worker.plans.rows import PlanRow
+from worker.operators.plans.rows import PlanRow
 
 BY_PLAN = frozenset({Verdict.SAFE, Verdict.ALREADY_DONE})
 """What is done without being named."""

@@ -9,7 +9,7 @@ from worker.contract.times import time_text
 from worker.ledger import Ledger
 from worker.letters import LetterEntry, LetterFilter, Verdict, code_name
 from worker.lifecycle.prospects import prospect_of
-from worker.plans.rows import PlanRow
+from worker.operators.plans.rows import PlanRow
 from worker.records import Answer, Record, State
 
 

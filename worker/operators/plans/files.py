@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from worker.model import Environment
-from worker.plans.lines import (
+from worker.operators.plans.lines import (
     LONGEST_LINE,
     VERSION,
     LineError,
@@ -29,8 +29,8 @@ from worker.plans.lines import (
     sums_line,
     version_in,
 )
-from worker.plans.rows import Plan, PlanHeader, PlanRow, Tally
-from worker.whole_files import NotWrittenError, WholeFile, writing_whole
+from worker.operators.plans.rows import Plan, PlanHeader, PlanRow, Tally
+from worker.operators.whole_files import NotWrittenError, WholeFile, writing_whole
 
 __all__ = ["Plan", "PlanError", "PlanRow", "PlanWriter", "plan_rows", "read_plan", "writing_plan"]
 

@@ -13,7 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from worker.exports.lines import (
+from worker.model import Environment
+from worker.operators.exports.lines import (
     LONGEST_LINE,
     VERSION,
     ExportedLetter,
@@ -28,8 +29,7 @@ from worker.exports.lines import (
     seal_line,
     version_in,
 )
-from worker.model import Environment
-from worker.whole_files import NotWrittenError, Stream, writing_whole
+from worker.operators.whole_files import NotWrittenError, Stream, writing_whole
 
 
 class ExportError(Exception):

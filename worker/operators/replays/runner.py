@@ -20,12 +20,10 @@ from worker.journal import (
 from worker.ledger import PAGE, Ledger
 from worker.letters import Verdict
 from worker.lifecycle.reopen import is_reopened_by
-from worker.ports import LetterQueue, Publisher, ReplayJournal, StoreUnavailableError
-from worker.records import Record, State
-from worker.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
-from worker.replays.letters import LetterHands, Way, sent_step
-from worker.replays.watch import Watch
-from worker.walks import (
+from worker.operators.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
+from worker.operators.replays.letters import LetterHands, Way, sent_step
+from worker.operators.replays.watch import Watch
+from worker.operators.walks import (
     DEAD_LETTERS,
     NotConfirmedError,
     QueueLockLostError,
@@ -33,6 +31,8 @@ from worker.walks import (
     holding,
     walking,
 )
+from worker.ports import LetterQueue, Publisher, ReplayJournal, StoreUnavailableError
+from worker.records import Record, State
 
 POLL_SECONDS = 0.25
 """How often outcomes are looked for, and a wish to stop."""

@@ -8,9 +8,9 @@ from uuid import UUID
 
 from worker.journal import ReplayStep, StepState
 from worker.ledger import PAGE
+from worker.operators.replays.decisions import Progress
+from worker.operators.replays.outcomes import Outcome, Undecided, outcome_of
 from worker.ports import Clock, ReplayJournal
-from worker.replays.decisions import Progress
-from worker.replays.outcomes import Outcome, Undecided, outcome_of
 
 
 class Watch:

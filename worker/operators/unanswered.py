@@ -18,9 +18,9 @@ from worker.identity import UNKNOWN_ORIGIN
 from worker.ledger import PAGE, Ledger
 from worker.letters import LetterFilter, UnansweredLetter
 from worker.model import Cancellation, Facts, Initiation, Unreadable
+from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
 from worker.ports import LetterQueue, Publisher
 from worker.records import Kind
-from worker.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
 
 UNANSWERED_ONES = LetterFilter(codes=frozenset({None}))
 
