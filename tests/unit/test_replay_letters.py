@@ -272,6 +272,18 @@ async def test_a_doubt_whose_answer_is_sent_again_is_told_as_one() -> None:
     assert answer.resends == 1
 
 
+async def test_the_letter_of_what_is_decided_goes_when_its_answer_is_sent_again() -> None:
+    """Left in queue and index it would be listed as unanswered for ever."""
+    desk = ReplayDesk(world())
+    await desk.world.worker().processor.handle(initiation())
+    desk.queue.letters.append(given_up(initiation()))
+    calls = len(desk.world.providers.requests)
+    await desk.replay(step_of(KEY_1, code=None, verdict=Verdict.ALREADY_DONE))
+    assert (await desk.step()).result is ReplayResult.ALREADY_DONE
+    assert list(desk.queue.letters) == []
+    assert len(desk.world.providers.requests) == calls
+
+
 class EmptiedQueue(PaperQueue):
     """One whose last letter is gone when it is asked for."""
 

@@ -17,6 +17,7 @@ from worker.contract.envelope import envelope_on
 from worker.contract.json_text import JsonObject, parse_body
 from worker.journal import ReplayResult, ReplayRun, ReplayStep, StepState
 from worker.ledger import Ledger
+from worker.letters import Verdict
 from worker.lifecycle.reopen import NotReopened, Reopened, is_reopened_by, is_untried
 from worker.lifecycle.resend import Resending, ResendWish
 from worker.messages import OutgoingMessage
@@ -130,6 +131,8 @@ class LetterHands:
 
     async def _replay(self, letter: WalkedLetter, step: ReplayStep, found: Found | None) -> Handled:
         record = None if found is None else found[0]
+        if step.code is None and step.verdict is Verdict.ALREADY_DONE and not letter.is_unanswered:
+            return await self._keep(letter)  # its decision's own letter: not the one meant
         if record is not None and is_reopened_by(record, self._run.run, step.sequence):
             if not is_untried(record):
                 # A worker has it: the letter is a second copy, and overtaken soon.

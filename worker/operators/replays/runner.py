@@ -258,9 +258,9 @@ class WalkedRun:
     async def _read_untried(self, walk: Walk) -> None:
         """Letters that were told as sent and that no worker has taken up.
 
-         A tool that died may have opened one and not sent it. Its letter was not met if the broker
-         still held it for the dead connection, which takes longer to notice than the lock lasts
-        . Nobody else may send it, so it is looked for once more.
+        A tool that died may have opened one and not sent it. Its letter was not met if the broker
+        still held it for the dead connection, which takes longer to notice than the lock lasts.
+        Nobody else may send it, so it is looked for once more.
         """
         after: UUID | None = None
         while page := await self._journal.whereabouts(
@@ -278,9 +278,12 @@ class WalkedRun:
             after = page[-1][0].operation_id
 
     async def _answer_again(self, walk: Walk) -> str | None:
-        """What is decided needs no letter: its stored answer is sent again."""
+        """What is decided needs no letter: its stored answer is sent again.
+
+        What the broker gave up besides is looked for all the same, or its letter would stay.
+        """
         for step in list(self._wanted.values()):
-            if step.verdict is not Verdict.ALREADY_DONE:
+            if step.verdict is not Verdict.ALREADY_DONE or step.code is None:
                 continue
             why = await self._asked_to_stop()
             if why is not None:
@@ -363,6 +366,9 @@ class WalkedRun:
             if record is not None and is_reopened_by(record, self.run.run, step.sequence):
                 # Its copy was confirmed and its letter let go just before this run died.
                 await self._note(sent_step(step, record.sequence, self._clock))
+                continue
+            if step.verdict is Verdict.ALREADY_DONE and step.code is None:
+                await self._note(await self._hands.answer_again(step))
                 continue
             await self._note(
                 replace(
