@@ -11,11 +11,12 @@ import os
 import pty
 import shlex
 import signal
+import sqlite3
 import struct
 import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,6 +27,7 @@ from tests.acceptance.installation import CHECKOUT, LINK_HOST, Installation, ins
 from tests.acceptance.runbook_page import Section, unprinted
 from tests.acceptance.worker_process import WorkerProcess
 from tests.broker import Broker, free_port
+from tests.waiting import until
 from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import generate_key
 from worker.cli.actor import operating_system_account
@@ -108,6 +110,14 @@ class Machine:
     directory: Path
     prelude: tuple[str, ...] = ()
     worker: WorkerProcess | None = None
+
+    async def has_letters(self, count: int) -> None:
+        """Wait for so many dead letters, each noted as confirmed.
+
+        A worker notes that with a commit which nobody waits for, within a second.
+        """
+        await self.erp.has_depth("dlq", count)
+        await until(lambda: _noted_letters(self.installation.ledger) >= count, 20.0)
 
     async def provider_goes_down(self) -> None:
         """Nobody listens at the providers' address any more."""
@@ -393,3 +403,11 @@ async def _empty_queues(erp: Erp) -> None:
     for suffix in (*kept, *(f"retry.v1.{rung}" for rung in rungs)):
         queue = await erp.channel.get_queue(f"payments.{suffix}", ensure=False)
         await queue.purge()
+
+
+def _noted_letters(ledger: Path) -> int:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as connection:
+        (count,) = connection.execute(
+            "SELECT count(*) FROM answers WHERE letter_code IS NOT NULL AND letter_confirmed = 1"
+        ).fetchone()
+    return int(count)

@@ -93,7 +93,7 @@ async def provider_down(broker: Broker, directory: Path, section: Section) -> No
         sent = [await site.erp.send(order()) for _ in range(3)]
         sent.append(await site.erp.send(order(), headers={"not-after": LONG_PAST}))
         failed = [await site.erp.answer(each) for each in sent]
-        await site.erp.has_depth("dlq", 4)
+        await site.has_letters(4)
         operator = await logged_in(site, section)
         await operator.types("payment-worker check --only PRV001")
         await operator.types("payment-worker dead-letters")
@@ -118,7 +118,7 @@ async def wrong_credentials(broker: Broker, directory: Path, section: Section) -
     async with machine(broker, directory, secrets={password: "yesterday"}) as site:
         sent = [await site.erp.send(order()) for _ in range(2)]
         failed = [await site.erp.answer(each) for each in sent]
-        await site.erp.has_depth("dlq", 2)
+        await site.has_letters(2)
         operator = await logged_in(site, section)
         await operator.types("payment-worker dead-letters")
         await operator.types("payment-worker config explain")
@@ -177,7 +177,7 @@ async def replayed_by_mistake(broker: Broker, directory: Path, section: Section)
     async with machine(broker, directory) as site:
         sent = [await site.erp.send(order(id_societe="6")) for _ in range(8)]
         failed = [await site.erp.answer(each) for each in sent]
-        await site.erp.has_depth("dlq", 8)
+        await site.has_letters(8)
         companies = site.installation.table("accounts", "safedebit", "test", "companies")
         companies["6"] = companies["1"]
         site.installation.write()
@@ -251,7 +251,7 @@ async def in_doubt(broker: Broker, directory: Path, section: Section) -> None:
     async with machine(broker, directory) as site:
         asked = basket_order(email="sim+http-500-after@example.org")
         doubt = await site.erp.answer(await site.erp.send(asked))
-        await site.erp.has_depth("dlq", 1)
+        await site.has_letters(1)
         operator = await logged_in(site, section)
         shown = await operator.types("payment-worker dead-letters list")
         shown = await operator.types(
@@ -270,7 +270,7 @@ async def wrong_email(broker: Broker, directory: Path, section: Section) -> None
     async with machine(broker, directory) as site:
         sent = await site.erp.send(order(email="sim+reject-exist-002@example.org"))
         failed = await site.erp.answer(sent)
-        await site.erp.has_depth("dlq", 1)
+        await site.has_letters(1)
         operator = await logged_in(site, section)
         shown = await operator.types("payment-worker dead-letters list")
         payment_id, email = shown.text.split()[0], "client@example.org"

@@ -200,7 +200,7 @@ async def test_dead_letters_warn_with_their_number(broker: Broker, tmp_path: Pat
             await line.send(b"{}", exchange="dlx", key="dead")
         letters, *others = await place.rows("DLQ001")
     assert (letters.verdict, letters.cause) == (Verdict.WARN, "2 waiting for a person")
-    assert "dead-letters list" in letters.fix
+    assert "`payment-worker dead-letters`" in letters.fix
     assert [row.verdict for row in others] == [Verdict.OK] * 3
 
 
