@@ -91,17 +91,7 @@ async def connect(
     """
     try:
         async with asyncio.timeout(seconds):
-            return await aio_pika.connect(
-                host=address.host,
-                port=address.port,
-                login=address.user,
-                password=address.password.reveal(),
-                virtualhost=address.virtual_host,
-                ssl=address.tls,
-                ssl_context=_tls_context(address) if address.tls else None,
-                heartbeat=address.heartbeat,
-                client_properties={"connection_name": f"{address.connection_name}:{role}"},
-            )
+            return await _opened(address, role)
     except (*CLIENT_ERRORS, ssl.SSLError) as error:
         raise _trouble(address, error) from None  # the client's texts may hold the address's user
     except asyncio.CancelledError:
@@ -109,6 +99,30 @@ async def connect(
             raise
         reason = f"connection to {address.place} lost while it was opened"
         raise BrokerTroubleError(TroubleKind.LOST, reason) from None
+
+
+async def _opened(address: BrokerAddress, role: str) -> AbstractConnection:
+    # Closed where opening fails: aio-pika's finaliser would otherwise do it in a task of its own,
+    # which nobody awaits and which cannot be made once the event loop has ended.
+    connection = aio_pika.Connection(
+        aio_pika.connection.make_url(
+            host=address.host,
+            port=address.port,
+            login=address.user,
+            password=address.password.reveal(),
+            virtualhost=address.virtual_host,
+            ssl=address.tls,
+            heartbeat=address.heartbeat,
+        ),
+        ssl_context=_tls_context(address) if address.tls else None,
+        client_properties={"connection_name": f"{address.connection_name}:{role}"},
+    )
+    try:
+        await connection.connect()
+    except BaseException:
+        await close_quietly(connection)
+        raise
+    return connection
 
 
 async def connect_to_any(
