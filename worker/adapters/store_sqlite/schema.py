@@ -16,7 +16,13 @@ from worker.adapters.store_errors import (
     LedgerUnsafeError,
 )
 from worker.adapters.store_migrations import Initialisation, Migration, migrations_of
-from worker.adapters.store_sqlite.files import PRIVATE, check_files, connect, translated
+from worker.adapters.store_sqlite.files import (
+    PRIVATE,
+    check_files,
+    connect,
+    primary_code,
+    translated,
+)
 
 APPLICATION_ID = 0x50415957  # "PAYW": tells our files from other SQLite databases
 _SYNCHRONOUS_FULL = 2
@@ -94,12 +100,26 @@ def _make_durable(path: Path, connection: sqlite3.Connection) -> None:
 
     Switched on at every opening, since a restored copy may have lost it.
     """
-    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    try:
+        mode = _journal_mode(connection)
+    except sqlite3.OperationalError as error:
+        if primary_code(error) != sqlite3.SQLITE_BUSY:
+            raise
+        # Of two programs that switch it on together SQLite refuses one at once, whatever its busy
+        # time-out, because each would wait for the other. A write lock waits as it should.
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+        mode = _journal_mode(connection)
     if mode != "wal":
         raise LedgerUnsafeError(path, f"its journal mode is {mode}")
     connection.execute("PRAGMA synchronous = FULL")
     if _number(connection, "PRAGMA synchronous") != _SYNCHRONOUS_FULL:
         raise LedgerUnsafeError(path, "synchronous is not FULL")
+
+
+def _journal_mode(connection: sqlite3.Connection) -> str:
+    (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+    return str(mode)
 
 
 def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
