@@ -104,10 +104,12 @@ async def test_a_results_exchange_that_is_gone_stops_consuming_until_it_is_back(
         first = [await erp.send(make()) for make in (order, basket_order) for _ in range(5)]
         silence = await worker.tells("confirms.away")
         assert silence["labels.reason"] == "the broker confirms nothing sent to: results"
-        await until(lambda: len(settled(worker, "delivery.returned")) == len(first))
+        # How many it took before it stopped depends on how fast they came; all are waiting again.
         later = [await erp.send(order()) for _ in range(10)]
         await erp.has_depth("work", len(first) + len(later))
-        assert site.simulator.applied.total == len(first)
+        taken = site.simulator.applied.total
+        assert 0 < taken <= len(first)
+        await until(lambda: len(settled(worker, "delivery.returned")) == taken)
         assert (await worker.asks("/readyz"))[0] == 503
         applied = await site.installation.run("topology", "apply")
         assert applied.code == 0, applied.complaint
