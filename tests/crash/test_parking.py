@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Awaitable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -185,6 +185,30 @@ async def test_a_restore_killed_at_any_step_is_finished_by_the_next_one() -> Non
         if not fuse.is_blown:
             break
     assert place > 20, "the steps of three letters"
+
+
+async def test_of_two_requests_under_one_key_only_the_first_is_resolved_however_often_killed() -> (
+    None
+):
+    """The second is owed an answer of its own, so it stays listed for a worker to refuse it."""
+    place = 0
+    while True:
+        place += 1
+        at = Desk()
+        other = replace(asked(2), body=asked(3).body)
+        at.dead.letters += [given_up(asked(2)), given_up(other)]
+        fuse = Fuse(at=place)
+        await at.resolve(fuse, {UNANSWERED})
+        await at.resolve(Fuse(), {UNANSWERED})
+        where = (place, fuse.passed[-1:])
+        assert {letter.body for letter in at.parking.letters} == {asked(2).body}, where
+        assert {letter.body for letter in at.dead.letters} == {other.body}, where
+        assert await at.listed() == [UNANSWERED], where
+        said = at.told[-1]
+        assert (said.result, "another request" in str(said.reason)) == (Parked.LEFT_ALONE, True)
+        if not fuse.is_blown:
+            break
+    assert place > 10, "the steps of two letters"
 
 
 async def test_letters_that_no_queue_holds_are_seen_to_and_listed_again_all_the_same() -> None:

@@ -112,6 +112,14 @@ def test_of_what_was_decided_meanwhile_the_brokers_letter_is_only_seen_to() -> N
     assert (change.records, change.answers, len(change.audit)) == ((), (), 1)
 
 
+def test_another_request_under_a_decided_ones_key_is_left_to_a_worker() -> None:
+    """Its producer is owed an answer of its own, which only the claim can give (section 3)."""
+    change = applied(failed(), in_hand(initiation(id_commande="77")))
+    assert isinstance(change.result, LeftAlone)
+    assert "another request" in change.result.reason
+    assert (change.records, change.answers, change.audit) == ((), (), ())
+
+
 def test_a_cancellation_the_broker_gave_up_tells_its_own_payments_state() -> None:
     body = json.dumps({"payment_id": str(KEY)}).encode()
     cancel = replace(initiation("key-c"), routing_key="payment.cancel.dcp", body=body)

@@ -16,7 +16,7 @@ from worker.lifecycle.decide import Reason
 from worker.lifecycle.lost import knows_more, was_perhaps_called
 from worker.lifecycle.table import Move
 from worker.lifecycle.wishes import Decided
-from worker.model import Cancellation, Delivery, Reading, Source, Unreadable
+from worker.model import Cancellation, Delivery, Initiation, Reading, Source, Unreadable
 from worker.ports import View
 from worker.records import (
     Answer,
@@ -31,6 +31,7 @@ from worker.records import (
 from worker.rules import Rules
 
 _UNKNOWN = "the ledger does not know it"
+_ANOTHER = "it is another request under the key of a decided one: replay it, a worker refuses it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,8 @@ def set_aside(
     answer = view.answer(wish.operation_id)
     if record.state.is_open or answer is None:
         return Change(result=LeftAlone(f"it is open ({record.state}): a worker decides it"))
+    if wish.unanswered is not None and _is_another(wish.unanswered.reading, record):
+        return Change(result=LeftAlone(_ANOTHER))
     if wish.unanswered is not None:
         # It is decided, and its own letter, if it has one, is another: this copy needs nobody.
         # Resolved already, it was decided so by an earlier run that did not come to move it.
@@ -138,6 +141,13 @@ def bring_back(
 
 def _is_undone(record: Record, answer: Answer) -> bool:
     return answer.letter is not None and record.state in {State.FAILED, State.IN_DOUBT}
+
+
+def _is_another(reading: Reading, record: Record) -> bool:
+    """Whether one key was given to two contents: each is owed an answer (contract section 3)."""
+    if record.kind is not Kind.INITIATION or record.fingerprint is None:
+        return False
+    return not isinstance(reading, Initiation) or reading.request.fingerprint != record.fingerprint
 
 
 def _decided_unanswered(

@@ -16,6 +16,7 @@ from worker.ledger import Ledger
 from worker.lifecycle.aside import AsideWish, BroughtBack, LeftAlone, SetAside, UnansweredInHand
 from worker.messages import OutgoingMessage
 from worker.model import Source
+from worker.operators.unanswered import unanswered_letter
 from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
 from worker.ports import LetterQueue, Publisher
 
@@ -153,12 +154,21 @@ class Parking:
                 if letter.is_unanswered:
                     await self._ledger.forget_unanswered(operation_id)
             case LeftAlone():
+                await self._index_again(letter)
                 await letter.keep()
             case other:
                 assert_never(other)
-        if is_told and operation_id not in met:
+        if is_told and (operation_id not in met or isinstance(done, LeftAlone)):
             self._say(operation_id, Parked.RESOLVED, done)
         met.add(operation_id)
+
+    async def _index_again(self, letter: WalkedLetter) -> None:
+        """Two letters of the broker's own may share a key: the first took both out of the index."""
+        noted = (
+            unanswered_letter(letter, self._ledger.clock.now()) if letter.is_unanswered else None
+        )
+        if noted is not None:
+            await self._ledger.keep_unanswered([noted])
 
     async def _resolve_without(self, operation_id: UUID) -> None:
         noted = await self._ledger.unanswered(operation_id)
