@@ -17,7 +17,8 @@ from worker.ledger import Ledger
 from worker.letters import Verdict
 from worker.messages import Exchange, OutgoingMessage
 from worker.model import Delivery, Source
-from worker.operators.replays.runner import News, Runner
+from worker.operators.replays.runner import Runner
+from worker.operators.replays.walked import News
 from worker.ports import Publisher
 
 OPTIONS = RunOptions(rate=1000.0, wait_seconds=60.0)

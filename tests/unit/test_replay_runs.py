@@ -12,14 +12,8 @@ from worker.codes import Code
 from worker.journal import ReplayResult, ReplayStep, RunState, StepState
 from worker.messages import Exchange
 from worker.operators.replays.decisions import Phase
-from worker.operators.replays.runner import (
-    POLL_SECONDS,
-    News,
-    PhaseBegan,
-    end_dead_run,
-    purpose_of,
-    results_of,
-)
+from worker.operators.replays.runner import end_dead_run, purpose_of, results_of
+from worker.operators.replays.walked import POLL_SECONDS, News, PhaseBegan
 from worker.operators.walks import (
     DEAD_LETTERS,
     LEASE,

@@ -9,7 +9,7 @@ from worker.cli.output import Advance, Format, Output
 from worker.journal import ReplayResult, ReplayRun, ReplayStep, RunState, StepState
 from worker.letters import code_name
 from worker.operators.replays.decisions import Phase, size_of
-from worker.operators.replays.runner import News, PhaseBegan
+from worker.operators.replays.walked import News, PhaseBegan
 
 MOST_SHOWN = 20
 """Letters that a report names; `status --letters` has them all."""
