@@ -230,6 +230,9 @@ async def test_letters_that_no_queue_holds_are_seen_to_and_listed_again_all_the_
         UNANSWERED: Parked.LEFT_ALONE,
     }
     assert await at.listed() == sorted([NEIGHBOUR, DECIDED])
+    at.told.clear()
+    await at.restore(Fuse())
+    assert {each.result for each in at.told} == {Parked.LEFT_ALONE}, "none of it is set aside"
 
 
 async def test_a_walk_the_broker_cuts_short_leaves_the_rest_as_it_was() -> None:

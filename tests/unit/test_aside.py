@@ -157,12 +157,12 @@ def test_what_was_set_aside_is_brought_back_once() -> None:
     aside = applied(rows)
     rows.answers[aside.answers[0].event.event_id] = aside.answers[0]
     change = bring_back(rows, KEY, actor="anna", reason="not paid", now=NOW)
-    assert isinstance(change.result, BroughtBack)
+    assert change.result == BroughtBack(is_new=True)
     assert [answer.letter_resolved for answer in change.answers] == [False]
     assert [act.action for act in change.audit] == ["restore"]
     rows.answers[change.answers[0].event.event_id] = change.answers[0]
     again = bring_back(rows, KEY, actor="anna", reason="not paid", now=NOW)
-    assert (again.result, again.answers, again.audit) == (BroughtBack(), (), ())
+    assert (again.result, again.answers, again.audit) == (BroughtBack(is_new=False), (), ())
 
 
 def test_nothing_is_brought_back_that_needs_nobody() -> None:

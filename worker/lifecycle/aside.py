@@ -73,7 +73,9 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class BroughtBack:
-    """The letter waits for a person again."""
+    """The letter waits for a person again; ``is_new`` says whether it did not before."""
+
+    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,10 @@ def bring_back(
     if answer is None or not _is_undone(record, answer):
         return Change(result=LeftAlone(f"it is {record.state}: no letter of it is undone"))
     if not answer.letter_resolved:
-        return Change(result=BroughtBack())
+        return Change(result=BroughtBack(is_new=False))
     wish = AsideWish(operation_id=operation_id, actor=actor, reason=reason)
     return Change(
-        result=BroughtBack(),
+        result=BroughtBack(is_new=True),
         answers=(replace(answer, letter_resolved=False),),
         audit=(_act(wish, now, f"sequence {record.sequence}", action="restore"),),
     )

@@ -136,8 +136,7 @@ class Parking:
             for operation_id in wanted:
                 if operation_id not in met:
                     await walk.hold()
-                    back = await self._bring_back(operation_id)
-                    self._say(operation_id, Parked.WITHOUT_LETTER, back)
+                    self._say(operation_id, Parked.WITHOUT_LETTER, await self._unmet(operation_id))
         return True
 
     async def _resolve(self, letter: WalkedLetter, met: set[UUID], *, is_told: bool) -> None:
@@ -190,22 +189,21 @@ class Parking:
             await letter.send(parked(copy))
             return
         back = await self._bring_back(operation_id)
-        await letter.send(copy if back is None else parked(copy))
+        await letter.send(copy if isinstance(back, BroughtBack) else parked(copy))
         if operation_id not in met:
             self._say(operation_id, Parked.RESTORED, back)
             met.add(operation_id)
 
-    async def _bring_back(self, operation_id: UUID) -> LeftAlone | None:
-        back = await self._ledger.bring_back(
+    async def _unmet(self, operation_id: UUID) -> BroughtBack | LeftAlone:
+        back = await self._bring_back(operation_id)
+        if isinstance(back, BroughtBack) and not back.is_new:
+            return LeftAlone("it is not set aside: it waits for a person already")
+        return back
+
+    async def _bring_back(self, operation_id: UUID) -> BroughtBack | LeftAlone:
+        return await self._ledger.bring_back(
             operation_id, actor=self._act.actor, reason=self._act.reason
         )
-        match back:
-            case BroughtBack():
-                return None
-            case LeftAlone():
-                return back
-            case other:
-                assert_never(other)
 
     def _letter_of(self, letter: WalkedLetter, done: SetAside) -> OutgoingMessage:
         """The letter as it is; one that was just decided is told as what it was decided."""
@@ -232,7 +230,9 @@ class Parking:
             unanswered=in_hand,
         )
 
-    def _say(self, operation_id: UUID, result: Parked, done: SetAside | LeftAlone | None) -> None:
+    def _say(
+        self, operation_id: UUID, result: Parked, done: SetAside | BroughtBack | LeftAlone | None
+    ) -> None:
         if isinstance(done, LeftAlone):
             outcome = ParkingOutcome(
                 operation_id=operation_id, result=Parked.LEFT_ALONE, reason=done.reason
