@@ -11,11 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from worker.cli import build_application
+from worker.cli.commands import Listed
 from worker.rules import BrokerAddress
 from worker.topology import Topology
 
 CHECKOUT = Path(__file__).parents[1]
+
+
+def whole_application() -> Any:  # noqa: ANN401 - the library vendors its own classes and names none
+    """The command line with every command imported, as somebody sees it who uses them all."""
+    return _whole(get_command(build_application(is_drawn=False)))
+
+
+def _whole(command: Any) -> Any:  # noqa: ANN401 - as above
+    command = command.loaded() if isinstance(command, Listed) else command
+    commands = getattr(command, "commands", {})
+    commands.update({name: _whole(each) for name, each in commands.items()})
+    return command
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,14 @@
 """Where the program starts and how it ends: every way out has its exit code."""
 
-import errno
 import sys
 from collections.abc import Sequence
 
 import typer
 from typer.main import get_command
 
-from worker.adapters.clock import SystemClock
 from worker.cli import build_application
 from worker.cli.exit_codes import CommandError, ExitCode, SeveralFaultsError
 from worker.cli.output import Format, Output
-from worker.settings import SettingsError
-from worker.telemetry import facts_of
 
 _NO_ID = "Input should be a valid UUID"
 """How the option parser begins when it was given something else where an id belongs."""
@@ -45,20 +41,15 @@ def run(arguments: Sequence[str]) -> int:
     except SeveralFaultsError as several:
         output.errors(several.errors)
         return several.errors[0].exit_code
-    except SettingsError as error:
-        output.errors(_of_settings(error))
-        return ExitCode.CONFIGURATION
     except typer.Abort:
         output.say("Cancelled.")
         return ExitCode.CANCELLED
-    except OSError as error:
-        output.error(_unwritten(error) or _unexpected(error, is_verbose="--verbose" in arguments))
-        return ExitCode.FAILED
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: one line, never a traceback
-        output.error(_unexpected(error, is_verbose="--verbose" in arguments))
-        return ExitCode.FAILED
+        failures = _failures(error, is_verbose="--verbose" in arguments)
+        output.errors(failures)
+        return failures[0].exit_code
     return result if isinstance(result, int) else ExitCode.OK
 
 
@@ -79,41 +70,10 @@ def _usage(error: typer.TyperException) -> CommandError:
     )
 
 
-def _unwritten(error: OSError) -> CommandError | None:
-    """The data could not be printed: the disk behind the output is full."""
-    if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-        return None
-    return CommandError(
-        "no_room",
-        f"What was to be printed could not be written: {error.strerror}.",
-        exit_code=ExitCode.FAILED,
-        fix="Make room where the output goes, or send it elsewhere; then look what was done.",
-    )
+def _failures(error: Exception, *, is_verbose: bool) -> Sequence[CommandError]:
+    from worker.cli.failures import failures_of  # noqa: PLC0415 - only who fails waits for it
 
-
-def _of_settings(error: SettingsError) -> list[CommandError]:
-    return [
-        CommandError(
-            "configuration",
-            f"{fault.sentence} ({fault.source}, {fault.check})",
-            field=fault.name,
-            fix=fault.fix,
-            exit_code=ExitCode.CONFIGURATION,
-        )
-        for fault in error.faults
-    ]
-
-
-def _unexpected(error: Exception, *, is_verbose: bool) -> CommandError:
-    """One line with an id; where it happened only on request, what it was given never."""
-    facts = facts_of(error)
-    places = f" {' < '.join(reversed(facts['error.stack']))}" if is_verbose else ""
-    return CommandError(
-        "unexpected",
-        f"Unexpected {facts['error.type']}, id {SystemClock().nonce()[:8]}.{places}",
-        exit_code=ExitCode.FAILED,
-        fix=None if is_verbose else "Run it again with --verbose before the command's name.",
-    )
+    return failures_of(error, is_verbose=is_verbose)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

@@ -13,12 +13,10 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
-from typer.main import get_command
 
 import worker
 from tests.acceptance.erp import EVERY_TAP, Erp, basket_order, checked, order
@@ -27,9 +25,9 @@ from tests.acceptance.operator_desk import PASSWORDS, Machine, Walkthrough, mach
 from tests.acceptance.provider_cases import applied_for
 from tests.acceptance.runbook_page import RUNBOOK, Section, anchor, read_runbook, unprinted
 from tests.broker import Broker, private_broker
+from tests.commands import whole_application
 from tests.waiting import until
 from worker.adapters.clock import SystemClock
-from worker.cli import build_application
 from worker.contract.times import time_text
 from worker.telemetry.metrics import Metrics
 
@@ -378,7 +376,7 @@ def test_every_command_that_the_prose_names_exists() -> None:
     named = re.findall(r"`payment-worker ([^`]+)`", _prose())
     assert len(named) > 10
     for words in named:
-        command: Any = get_command(build_application(is_drawn=False))
+        command = whole_application()
         for word in words.split():
             if word.startswith("-"):
                 assert word in {name for each in command.params for name in each.opts}, words

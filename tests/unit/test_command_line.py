@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
+from tests.commands import whole_application
 from tests.servers import refused_port
 from tests.settings_sample import SAMPLE, SECRETS, write_secrets, write_settings
 from worker import __main__ as program
-from worker.cli import build_application
 from worker.cli.exit_codes import ExitCode
 
 Captured = pytest.CaptureFixture[str]
@@ -65,7 +64,7 @@ def _found(command: Any, words: tuple[str, ...] = ()) -> Iterator[Entry]:  # noq
         yield Entry(words, command)
 
 
-ROOT: Any = get_command(build_application(is_drawn=False))
+ROOT: Any = whole_application()
 COMMANDS = sorted(_found(ROOT), key=lambda entry: entry.words)
 each_command = pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
 
@@ -91,6 +90,14 @@ def test_its_help_says_what_it_does_and_each_option_what_it_is_for(entry: Entry)
     assert entry.command.help.strip().partition("\n")[0].endswith("."), "a whole sentence"
     for parameter in entry.command.params:
         assert parameter.help, parameter.name
+
+
+@each_command
+def test_its_help_shows_one_example_of_this_very_command(entry: Entry, capsys: Captured) -> None:
+    assert program.run([*entry.words, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.count("Example: ") == 1
+    assert f"payment-worker {entry.name}" in text.partition("Example: ")[2]
 
 
 @each_command

@@ -1,6 +1,7 @@
 """Every way out of the command line has its documented code."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import typer
 from tests.settings_sample import SAMPLE, SECRETS, write_secrets, write_settings
 from worker import __main__ as program
 from worker import __version__, cli
-from worker.cli import config
+from worker.cli.commands import Entry
 from worker.cli.exit_codes import CommandError, ExitCode, exit_code_table
 
 Captured = pytest.CaptureFixture[str]
@@ -35,10 +36,11 @@ class Added:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.error: BaseException | None = None
         self.answer: ExitCode | None = None
-        registrations = (*cli.REGISTRATIONS, self._register)
-        monkeypatch.setattr(cli, "REGISTRATIONS", registrations)
+        monkeypatch.setitem(sys.modules, "added", self)
+        added = Entry("added", "added", "Does what a test asks.")
+        monkeypatch.setattr(cli, "COMMANDS", (*cli.COMMANDS, added))
 
-    def _register(self, app: typer.Typer) -> None:
+    def register(self, app: typer.Typer) -> None:
         app.command("added")(self._run)
 
     def _run(self) -> ExitCode | None:
@@ -184,30 +186,9 @@ def test_without_a_command_there_is_help_with_the_exit_codes(capsys: Captured) -
     assert exit_code_table().count(";") == len(ExitCode) - 1
 
 
-def commands(group: typer.Typer, words: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    """Every command of the application, as its words."""
-    found = [(*words, each.name or "") for each in group.registered_commands]
-    for each in group.registered_groups:
-        assert each.typer_instance is not None
-        found += commands(each.typer_instance, (*words, each.name or ""))
-    return found
-
-
-def test_the_help_of_every_command_has_one_example(capsys: Captured) -> None:
-    for words in commands(cli.build_application(is_drawn=False)):
-        assert program.run([*words, "--help"]) == 0
-        text = capsys.readouterr().out
-        assert text.count("Example: ") == 1, words
-        assert f"payment-worker {' '.join(words)}" in text.partition("Example: ")[2], words
-
-
 def test_main_leaves_with_the_code(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     monkeypatch.setattr("sys.argv", ["payment-worker", "nope"])
     with pytest.raises(SystemExit) as caught:
         program.main()
     assert caught.value.code == 64
     assert "nope" in capsys.readouterr().err
-
-
-def test_config_commands_are_registered_by_their_module() -> None:
-    assert config.register in cli.REGISTRATIONS

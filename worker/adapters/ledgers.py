@@ -1,4 +1,7 @@
-"""Which store a ledger's place stands for: the one spot that knows them by name."""
+"""Which store a ledger's place stands for: the one spot that knows them by name.
+
+PostgreSQL's is imported when a place asks for it: it costs a process 45 ms and 3 MiB.
+"""
 
 import asyncio
 from pathlib import Path
@@ -6,9 +9,6 @@ from typing import Protocol, assert_never
 
 from worker.adapters.encryption import Vault
 from worker.adapters.store_migrations import Initialisation
-from worker.adapters.store_postgres import PostgresStore
-from worker.adapters.store_postgres import initialise as initialise_postgres
-from worker.adapters.store_postgres.sessions import place_of
 from worker.adapters.store_sqlite import SqliteStore
 from worker.adapters.store_sqlite import initialise as initialise_sqlite
 from worker.adapters.store_sqlite.room import LEAST_FREE
@@ -63,6 +63,8 @@ async def open_ledger(
                 busy_tries=busy_tries,
             )
         case PostgresAddress():
+            from worker.adapters.store_postgres import PostgresStore
+
             return await PostgresStore.open(place, vault=vault, clock=clock)
         case other:
             assert_never(other)
@@ -74,6 +76,8 @@ async def initialise_ledger(place: LedgerPlace) -> Initialisation:
         case Path():
             return await asyncio.to_thread(initialise_sqlite, place)
         case PostgresAddress():
+            from worker.adapters.store_postgres import initialise as initialise_postgres
+
             return await initialise_postgres(place)
         case other:
             assert_never(other)
@@ -81,4 +85,8 @@ async def initialise_ledger(place: LedgerPlace) -> Initialisation:
 
 def name_of(place: LedgerPlace) -> str:
     """The place as a text for people, without user and password."""
-    return str(place) if isinstance(place, Path) else place_of(place)
+    if isinstance(place, Path):
+        return str(place)
+    from worker.adapters.store_postgres.sessions import place_of
+
+    return place_of(place)

@@ -1,48 +1,88 @@
-"""The command line: one Typer application; every command module registers itself."""
+"""The command line: one Typer application, whose command modules register themselves."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from worker import __version__
-from worker.cli import (
-    check,
-    config,
-    dead_letters,
-    demo,
-    healthcheck,
-    ledger,
-    payments,
-    publish,
-    results,
-    run,
-    schemas,
-    simulate,
-    topology,
-    watch,
-)
-from worker.cli.context import ConfigOption, FormatOption, JsonOption, Options
+from worker.cli.commands import Entry, group_of
 from worker.cli.exit_codes import exit_code_table
+from worker.cli.options import ConfigOption, FormatOption, JsonOption, Options
 from worker.cli.output import Format
 
-REGISTRATIONS: tuple[Callable[[typer.Typer], None], ...] = (
-    run.register,
-    publish.register,
-    watch.register,
-    demo.register,
-    dead_letters.register,
-    payments.register,
-    results.register,
-    check.register,
-    config.register,
-    topology.register,
-    ledger.register,
-    schemas.register,
-    simulate.register,
-    healthcheck.register,
+COMMANDS: tuple[Entry, ...] = (
+    Entry(
+        "run",
+        "worker.cli.run",
+        "Consume payment requests until SIGTERM or Ctrl-C; a second one stops without draining.",
+    ),
+    Entry(
+        "publish",
+        "worker.cli.publish",
+        "Publish payment requests, confirmed by the broker; the answers come later (see watch).",
+    ),
+    Entry(
+        "watch",
+        "worker.cli.watch",
+        "Print every result event of these origins as it is published, from now on.",
+    ),
+    Entry(
+        "demo",
+        "worker.cli.demo",
+        "Run simulated providers and a worker, publish real requests, show what came of each.",
+    ),
+    Entry(
+        "dead-letters",
+        "worker.cli.dead_letters",
+        "Group, list, show, plan, edit, resolve and replay dead letters.",
+    ),
+    Entry(
+        "payments",
+        "worker.cli.payments",
+        "Look at all payments, or at one.",
+    ),
+    Entry(
+        "results",
+        "worker.cli.results",
+        "Send stored answers again.",
+    ),
+    Entry(
+        "check",
+        "worker.cli.check",
+        "Examine settings, machine, ledger, broker and providers; changes nothing.",
+    ),
+    Entry(
+        "config",
+        "worker.cli.config",
+        "Explain and check the settings.",
+    ),
+    Entry(
+        "topology",
+        "worker.cli.topology",
+        "Show, create or verify the broker's objects.",
+    ),
+    Entry(
+        "ledger",
+        "worker.cli.ledger",
+        "Create or upgrade the ledger.",
+    ),
+    Entry(
+        "schemas",
+        "worker.cli.schemas",
+        "The published message schemas.",
+    ),
+    Entry(
+        "simulate",
+        "worker.cli.simulate",
+        "Serve both providers; ``sim+<name>@...`` as customer e-mail chooses a fault.",
+    ),
+    Entry(
+        "healthcheck",
+        "worker.cli.healthcheck",
+        "Exit 0 while the event loop ticks; asks neither broker nor provider.",
+    ),
 )
-"""Each command module adds its commands; a new module is one more line here."""
+"""Every command and group; a new one is one more entry, and a module with ``register``."""
 
 _QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Say less; data is printed as ever.")]
 _NO_COLOUR = Annotated[bool, typer.Option("--no-color", help="No colour; also with NO_COLOR.")]
@@ -56,6 +96,7 @@ def build_application(*, is_drawn: bool) -> typer.Typer:
     """Build the command line; ``is_drawn`` draws help with boxes, for a terminal only."""
     application = typer.Typer(
         name="payment-worker",
+        cls=group_of(*COMMANDS),
         help="Turns payment requests from RabbitMQ into payment links, one answer each.",
         epilog=exit_code_table(),
         # Typer's own tracebacks print local variables, and a local may hold a payment link.
@@ -65,8 +106,6 @@ def build_application(*, is_drawn: bool) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     application.callback()(_root)
-    for register in REGISTRATIONS:
-        register(application)
     return application
 
 

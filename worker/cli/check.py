@@ -26,7 +26,7 @@ from worker.checks import (
     gravest,
 )
 from worker.cli.broker import quieten_client
-from worker.cli.completions import check_ids
+from worker.cli.completed_checks import check_ids
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.output import Format, Output

@@ -9,22 +9,11 @@ from collections.abc import Iterable, Iterator
 import typer
 
 from worker.adapters.clock import SystemClock
-from worker.checks import CHECKS
 from worker.model import PaymentTarget, PaymentType, RunMode
 from worker.settings import Loaded, SettingsError, explain, known_names, load
 
 Completion = tuple[str, str]
 """A value and the few words that zsh and fish show beside it."""
-
-
-def check_ids(incomplete: str) -> Iterator[Completion]:
-    """Ids of checks and their beginnings; the last one of a list."""
-    done, comma, _ = incomplete.rpartition(",")
-    groups = dict.fromkeys(check.id.rstrip("0123456789") for check in CHECKS)
-    for group in groups:
-        yield f"{done}{comma}{group}", "every check of this kind"
-    for check in CHECKS:
-        yield f"{done}{comma}{check.id}", check.title
 
 
 def setting_names(typer_context: typer.Context) -> Iterator[Completion]:

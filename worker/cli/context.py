@@ -1,36 +1,18 @@
 """What every command gets: the settings, read once, and the output."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from worker.adapters.clock import SystemClock
+from worker.cli.options import ConfigOption, FormatOption, JsonOption, Options
 from worker.cli.output import Format, Output
 from worker.ports import Clock
 from worker.rules import BrokerAddress
 from worker.settings import Loaded, Role, load, load_broker
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", help="Settings file.", show_default=False, metavar="FILE"),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print data and errors as JSON.")]
-FormatOption = Annotated[
-    Format | None,
-    typer.Option("--output", "-o", help="Shape of the data.", show_default=False),
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options every command knows, before or after its name."""
-
-    config: Path | None = None
-    format: Format = Format.AUTO
-    is_quiet: bool = False
-    has_colour: bool = True
+__all__ = ["CommandContext", "ConfigOption", "FormatOption", "JsonOption", "context_of"]
 
 
 class CommandContext:

@@ -2,9 +2,9 @@
 
 import typer
 
+from worker.cli.commands import Entry, group_of
 from worker.cli.context import ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
-from worker.cli.letter_edited import edit_letter
 from worker.cli.letter_filter import (
     CategoryOption,
     CodeOption,
@@ -18,16 +18,80 @@ from worker.cli.letter_filter import (
     wanted_letters,
 )
 from worker.cli.letter_groups import show_groups
-from worker.cli.letter_shown import show_letter
-from worker.cli.letters_exported import export_letters
-from worker.cli.letters_imported import import_letters
-from worker.cli.letters_listed import list_letters
-from worker.cli.letters_parked import resolve_letters, restore_letters
-from worker.cli.letters_planned import plan_letters
-from worker.cli.letters_replayed import replay_letters
-from worker.cli.letters_synchronised import sync_letters
-from worker.cli.replay_runs import resume_run, show_history, show_status, stop_run
 from worker.letters import EVERY_LETTER
+
+COMMANDS = (
+    Entry(
+        "list",
+        "worker.cli.letters_listed",
+        "List failed and doubtful operations, oldest first, from the ledger: no queue is touched.",
+    ),
+    Entry(
+        "sync",
+        "worker.cli.letters_synchronised",
+        "Walk the dead-letter queue once round and note the letters that the broker made itself.",
+    ),
+    Entry(
+        "show",
+        "worker.cli.letter_shown",
+        "Show one dead letter: what its headers say, whether a replay can help, and the history.",
+    ),
+    Entry(
+        "plan",
+        "worker.cli.letters_planned",
+        "Judge letters and write the verdicts to a file that `replay` takes; nothing is changed.",
+    ),
+    Entry(
+        "edit",
+        "worker.cli.letter_edited",
+        "Change the e-mail of a payment that failed, so that a replay goes out under the new one.",
+    ),
+    Entry(
+        "resolve",
+        "worker.cli.letters_parked",
+        "Set letters aside that a person has seen to; `restore` brings them back.",
+    ),
+    Entry(
+        "restore",
+        "worker.cli.letters_parked",
+        "Bring letters back that were set aside: to the dead letters, and into the list.",
+    ),
+    Entry(
+        "export",
+        "worker.cli.letters_exported",
+        "Copy letters with their bodies into a file: before an upgrade, or for another broker.",
+    ),
+    Entry(
+        "import",
+        "worker.cli.letters_imported",
+        "Put the letters of a file among the dead letters: what the queue lacks, nothing twice.",
+    ),
+    Entry(
+        "replay",
+        "worker.cli.letters_replayed",
+        "Put dead letters back to work, a few first, and report what came of each.",
+    ),
+    Entry(
+        "status",
+        "worker.cli.replay_runs",
+        "Show how a replay run stands: results so far, and the letters that are not good.",
+    ),
+    Entry(
+        "stop",
+        "worker.cli.replay_runs",
+        "Ask a replay run to stop after the letter in hand; `resume` goes on with it.",
+    ),
+    Entry(
+        "resume",
+        "worker.cli.replay_runs",
+        "Go on with a replay run that was stopped or whose process died, a canary first.",
+    ),
+    Entry(
+        "history",
+        "worker.cli.replay_runs",
+        "List the replay runs, newest first: who, when, why, and what came of them.",
+    ),
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -35,53 +99,10 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Group, list, show, plan, edit, resolve and replay dead letters.",
         epilog="Example: payment-worker dead-letters --json",
+        cls=group_of(*COMMANDS),
         invoke_without_command=True,
     )
     group.callback()(_groups)
-    group.command(
-        "list", epilog="Example: payment-worker dead-letters list --code provider_unavailable"
-    )(list_letters)
-    group.command("sync", epilog="Example: payment-worker dead-letters sync --json")(sync_letters)
-    group.command("show", epilog="Example: payment-worker dead-letters show 5b1f0c1e-... --json")(
-        show_letter
-    )
-    group.command(
-        "plan",
-        epilog="Example: payment-worker dead-letters plan --code provider_unavailable -o plan.json",
-    )(plan_letters)
-    group.command(
-        "edit",
-        epilog="Example: payment-worker dead-letters edit 5b1f0c1e-... --email jo@example.org"
-        " --reason 'customer called, ticket 4711'",
-    )(edit_letter)
-    group.command(
-        "resolve",
-        epilog="Example: payment-worker dead-letters resolve 5b1f0c1e-... --reason 'paid by hand'",
-    )(resolve_letters)
-    group.command(
-        "restore",
-        epilog="Example: payment-worker dead-letters restore 5b1f0c1e-... --reason 'not paid yet'",
-    )(restore_letters)
-    group.command(
-        "export", epilog="Example: payment-worker dead-letters export --all --output letters.jsonl"
-    )(export_letters)
-    group.command(
-        "import", epilog="Example: payment-worker dead-letters import letters.jsonl --dry-run"
-    )(import_letters)
-    group.command(
-        "replay",
-        epilog="Example: payment-worker dead-letters replay plan.json --reason 'outage over'",
-    )(replay_letters)
-    group.command("status", epilog="Example: payment-worker dead-letters status R-1a2b3c4d")(
-        show_status
-    )
-    group.command("stop", epilog="Example: payment-worker dead-letters stop R-1a2b3c4d")(stop_run)
-    group.command("resume", epilog="Example: payment-worker dead-letters resume R-1a2b3c4d")(
-        resume_run
-    )
-    group.command("history", epilog="Example: payment-worker dead-letters history --limit 5")(
-        show_history
-    )
     app.add_typer(group, name="dead-letters")
 
 

@@ -24,6 +24,15 @@ class _Wish:
     is_answered: bool
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``edit`` command."""
+    group.command(
+        "edit",
+        epilog="Example: payment-worker dead-letters edit 5b1f0c1e-... --email jo@example.org"
+        " --reason 'customer called, ticket 4711'",
+    )(edit_letter)
+
+
 def edit_letter(
     typer_context: typer.Context,
     operation_id: Annotated[

@@ -27,6 +27,13 @@ _NOT_SEEN = {
 }
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``show`` command."""
+    group.command("show", epilog="Example: payment-worker dead-letters show 5b1f0c1e-... --json")(
+        show_letter
+    )
+
+
 def show_letter(
     typer_context: typer.Context,
     payment_id: PaymentArgument,

@@ -38,6 +38,13 @@ _SHOWN = 5
 _STANDARD_OUTPUT = Path("-")
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``export`` command."""
+    group.command(
+        "export", epilog="Example: payment-worker dead-letters export --all --output letters.jsonl"
+    )(export_letters)
+
+
 def export_letters(
     typer_context: typer.Context,
     operation_ids: Annotated[

@@ -27,6 +27,13 @@ _WHY = {
 """Why a letter is left out for good; people are told of each of these."""
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``import`` command."""
+    group.command(
+        "import", epilog="Example: payment-worker dead-letters import letters.jsonl --dry-run"
+    )(import_letters)
+
+
 def import_letters(
     typer_context: typer.Context,
     file: Annotated[Path, typer.Argument(help="As `dead-letters export` wrote it.")],

@@ -54,6 +54,13 @@ _COLUMNS = (
 )
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``list`` command."""
+    group.command(
+        "list", epilog="Example: payment-worker dead-letters list --code provider_unavailable"
+    )(list_letters)
+
+
 def list_letters(
     typer_context: typer.Context,
     code: CodeOption = None,

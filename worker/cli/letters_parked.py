@@ -40,6 +40,18 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the au
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``resolve`` and ``restore`` commands."""
+    group.command(
+        "resolve",
+        epilog="Example: payment-worker dead-letters resolve 5b1f0c1e-... --reason 'paid by hand'",
+    )(resolve_letters)
+    group.command(
+        "restore",
+        epilog="Example: payment-worker dead-letters restore 5b1f0c1e-... --reason 'not paid yet'",
+    )(restore_letters)
+
+
 def resolve_letters(
     typer_context: typer.Context,
     operation_ids: Annotated[

@@ -33,6 +33,14 @@ from worker.operators.plans.rows import Plan, PlanHeader
 from worker.settings.values import read_duration
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``plan`` command."""
+    group.command(
+        "plan",
+        epilog="Example: payment-worker dead-letters plan --code provider_unavailable -o plan.json",
+    )(plan_letters)
+
+
 def plan_letters(
     typer_context: typer.Context,
     operation_ids: Annotated[

@@ -29,6 +29,14 @@ _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(s|m|h)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``replay`` command."""
+    group.command(
+        "replay",
+        epilog="Example: payment-worker dead-letters replay plan.json --reason 'outage over'",
+    )(replay_letters)
+
+
 def replay_letters(
     typer_context: typer.Context,
     what: Annotated[

@@ -12,6 +12,11 @@ from worker.cli.output import Output
 from worker.operators.unanswered import SyncReport, synchronise
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``sync`` command."""
+    group.command("sync", epilog="Example: payment-worker dead-letters sync --json")(sync_letters)
+
+
 def sync_letters(
     typer_context: typer.Context,
     config: ConfigOption = None,

@@ -40,6 +40,13 @@ class Found:
     cancellations: tuple[Record, ...]
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``show`` command."""
+    group.command("show", epilog="Example: payment-worker payments show 5b1f0c1e-... --json")(
+        show_payment
+    )
+
+
 def show_payment(
     typer_context: typer.Context,
     payment_id: PaymentArgument,

@@ -7,11 +7,11 @@ import typer
 
 from worker.cli.actor import operating_system_account
 from worker.cli.books_shown import show
+from worker.cli.commands import Entry, group_of
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
-from worker.cli.payment_shown import show_payment
 from worker.contract.times import read_time
 from worker.operators.books import Bookkeeper, Report, Walk
 from worker.operators.dead_letters import DeadLetters
@@ -19,13 +19,21 @@ from worker.operators.dead_letters import DeadLetters
 _TIME = "With its zone: 2026-11-21T20:00:00Z."
 
 
+COMMANDS = (
+    Entry(
+        "show",
+        "worker.cli.payment_shown",
+        "Show the history of one payment: request, attempts, answers, dead letter, replays.",
+    ),
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add the ``payments`` commands."""
-    group = typer.Typer(help="Look at all payments, or at one.", no_args_is_help=True)
-    group.command("report", epilog="Example: payment-worker payments report 2026-11-21")(_report)
-    group.command("show", epilog="Example: payment-worker payments show 5b1f0c1e-... --json")(
-        show_payment
+    group = typer.Typer(
+        help="Look at all payments, or at one.", cls=group_of(*COMMANDS), no_args_is_help=True
     )
+    group.command("report", epilog="Example: payment-worker payments report 2026-11-21")(_report)
     app.add_typer(group, name="payments")
 
 

@@ -34,6 +34,20 @@ _POLL_SECONDS = 0.5
 _COLUMNS = ("run", "state", "started_at", "ended_at", "actor", "wanted", "results", "reason")
 
 
+def register(group: typer.Typer) -> None:
+    """Add the ``status``, ``stop``, ``resume`` and ``history`` commands."""
+    group.command("status", epilog="Example: payment-worker dead-letters status R-1a2b3c4d")(
+        show_status
+    )
+    group.command("stop", epilog="Example: payment-worker dead-letters stop R-1a2b3c4d")(stop_run)
+    group.command("resume", epilog="Example: payment-worker dead-letters resume R-1a2b3c4d")(
+        resume_run
+    )
+    group.command("history", epilog="Example: payment-worker dead-letters history --limit 5")(
+        show_history
+    )
+
+
 def show_status(
     typer_context: typer.Context,
     run: Annotated[
