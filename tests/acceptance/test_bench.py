@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench.guard import guard
 from tests.bench.throughput.cases import QUICK, Case, PacedCase, Subject
 from tests.bench.throughput.run import run
 from tests.bench.throughput.site import Site
@@ -57,3 +58,10 @@ async def test_the_brokers_limit_forwards_each_message_once(broker: Broker, tmp_
     report = await run(site, replace(FEW, messages=1000, cases=(LIMIT,), paced=()), lambda _: None)
     assert report.faults == []
     assert report.rows[0].messages == 5000
+
+
+@pytest.mark.time_limit(300)
+async def test_the_worker_is_not_much_dearer_than_it_was(broker: Broker, tmp_path: Path) -> None:
+    """Processor time beside a bare loop's, measured up to three times before it fails."""
+    verdict = await guard(Site(broker=broker, directory=tmp_path))
+    assert verdict.is_kept, str(verdict)

@@ -155,7 +155,11 @@ def _database(site: Site) -> PostgresAddress:
 async def _start(
     command: Sequence[str], log: Path, environment: Mapping[str, str]
 ) -> asyncio.subprocess.Process:
-    inherited = dict(os.environ)  # noqa: TID251 - handed on as it is
+    inherited = {
+        name: value
+        for name, value in os.environ.items()  # noqa: TID251 - handed on as it is
+        if not name.startswith("COVERAGE_PROCESS")  # a tracer would be what is measured
+    }
     with log.open("wb") as output:
         return await asyncio.create_subprocess_exec(
             *command,
