@@ -10,6 +10,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from tests.fakes_journal import MemoryJournal, MemoryRuns
+from worker.acts import BEGINNING, KeptAct, next_place
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_rows.answers import in_order
 from worker.letters import (
@@ -409,6 +410,25 @@ class MemoryStore:
         """The audited acts on one operation, or those on none, oldest first."""
         await self._read()
         return [entry for entry in self.tables.audit if entry.operation_id == operation_id]
+
+    async def acts(self, *, after: int, limit: int) -> Sequence[KeptAct]:
+        await self._read()
+        place, kept = BEGINNING, []
+        for row, entry in enumerate(self.tables.audit, 1):
+            place = next_place(place, entry)
+            kept.append(KeptAct(row=row, entry=entry, place=place))
+        return kept[after : after + limit]
+
+    async def act_rows(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> tuple[int, int] | None:
+        await self._read()
+        rows = [
+            row
+            for row, entry in enumerate(self.tables.audit, 1)
+            if (since is None or entry.at >= since) and (until is None or entry.at < until)
+        ]
+        return (rows[0], rows[-1]) if rows else None
 
     async def has_room(self) -> bool:
         self._check()

@@ -18,6 +18,7 @@ from tests.fakes_clock import START, FakeClock
 from tests.store_samples import (
     decided_record,
     number,
+    sample_act,
     sample_answer,
     sample_letter,
     sample_record,
@@ -69,7 +70,7 @@ async def _commit_for_ever(store: Store, first: int) -> None:
         for n in turns:
             await write(store, sample_record(n))
             answer = sample_answer(n, letter=sample_letter())
-            await write(store, decided_record(n), answers=(answer,))
+            await write(store, decided_record(n), answers=(answer,), audit=(sample_act(n),))
             say(n)
 
     await asyncio.gather(*(payments(place) for place in range(8)))
@@ -102,6 +103,16 @@ async def count_up(path: Path, argument: str) -> None:
 
     needs = Needs((number(1),))
     await asyncio.gather(*(store.transact(needs, next_version) for _ in range(int(argument))))
+    await store.close()
+    say("done")
+
+
+async def act(path: Path, argument: str) -> None:
+    """Write so many acts about one operation, several at a time."""
+    store = await open_store(path)
+    say("ready")
+    sys.stdin.readline()
+    await asyncio.gather(*(write(store, audit=(sample_act(1),)) for _ in range(int(argument))))
     await store.close()
     say("done")
 
@@ -150,6 +161,7 @@ TASKS: dict[str, Callable[[Path, str], Awaitable[None]]] = {
         commit_on_postgres_for_ever,
         take,
         count_up,
+        act,
         fail_at_commit,
         open_as_other_rights,
     )

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 from hypothesis import strategies as st
 
 from tests.fakes_clock import START
+from worker.acts import ChainCheck
 from worker.calls import (
     Declined,
     Misconfigured,
@@ -36,6 +37,7 @@ from worker.model import (
 )
 from worker.ports import Store
 from worker.records import (
+    ActFacts,
     Answer,
     AttemptEntry,
     AuditEntry,
@@ -172,6 +174,23 @@ def sample_unanswered(n: int = 1, *, failed_at: datetime = START) -> UnansweredL
         cause="delivery_limit",
         found_at=START,
     )
+
+
+def sample_act(which: int | None = 1) -> AuditEntry:
+    operation_id = None if which is None else number(which)
+    return AuditEntry(
+        at=START, actor="o.perator", action="reopen", operation_id=operation_id, detail="run 7"
+    )
+
+
+async def followed(store: Store) -> ChainCheck:
+    """Every act of a ledger, held against the chain."""
+    check, after = ChainCheck(), 0
+    while page := await store.acts(after=after, limit=100):
+        for kept in page:
+            check.follow(kept)
+        after = page[-1].row
+    return check
 
 
 async def write(
@@ -368,6 +387,23 @@ answers = st.builds(
     letter_resolved=st.booleans(),
 )
 tombstones = st.builds(Tombstone, payment_id=uuids, origin=origins, until=times)
+act_facts = st.builds(
+    ActFacts,
+    account=maybe_text,
+    run=maybe_text,
+    plan_sha256=maybe_text,
+    approved_by=maybe_text,
+    result=maybe_text,
+    count=st.none() | counts,
+    cents=st.none() | counts,
+)
 audit_entries = st.builds(
-    AuditEntry, at=times, actor=texts, action=texts, operation_id=maybe_id, detail=texts
+    AuditEntry,
+    at=times,
+    actor=texts,
+    action=texts,
+    operation_id=maybe_id,
+    detail=texts,
+    is_denied=st.booleans(),
+    facts=act_facts,
 )

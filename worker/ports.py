@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
+from worker.acts import KeptAct
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
@@ -186,6 +187,18 @@ class Store(Protocol):
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         """What was first seen from ``since`` until before ``until``, in one look."""
+
+    async def acts(self, *, after: int, limit: int) -> Sequence[KeptAct]:
+        """A page of all audited acts behind that row, in the order they were written."""
+
+    async def act_rows(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> tuple[int, int] | None:
+        """First and last row of the acts from ``since`` until before ``until``, if there are any.
+
+        Acts of several workers are written in another order than their clocks tell: between the
+        two rows there may be some from outside the period.
+        """
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         """Take a queue for one walk, or renew it, by compare-and-set on its token.

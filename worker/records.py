@@ -242,14 +242,49 @@ class QueueLock:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ActFacts:
+    """What can be counted or looked up of an act: no body, no link, no person but colleagues.
+
+    ``result`` is what came of it for the operation of the act; ``cents`` sums euro cents.
+    """
+
+    account: str | None = None
+    run: str | None = None
+    plan_sha256: str | None = None
+    approved_by: str | None = None
+    result: str | None = None
+    count: int | None = None
+    cents: int | None = None
+
+    @property
+    def known(self) -> dict[str, str | int]:
+        """Those that there are, by name."""
+        values = {
+            "account": self.account,
+            "run": self.run,
+            "plan_sha256": self.plan_sha256,
+            "approved_by": self.approved_by,
+            "result": self.result,
+            "count": self.count,
+            "cents": self.cents,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+
+NO_FACTS = ActFacts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One act that a person must be able to look up: who, what, why."""
+    """One act that a person must be able to look up: who, what, why; or that was denied."""
 
     at: datetime
     actor: str
     action: str
     operation_id: UUID | None
     detail: str
+    is_denied: bool = False
+    facts: ActFacts = NO_FACTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

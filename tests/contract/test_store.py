@@ -33,6 +33,7 @@ from tests.store_samples import (
     until_true,
     write,
 )
+from worker.acts import ChainCheck, KeptAct
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_postgres import PostgresStore
@@ -43,6 +44,7 @@ from worker.letters import EVERY_LETTER, LetterCase, LetterEntry, LetterFilter, 
 from worker.model import Facts, OperationClass, Origin, PaymentTarget, RunMode
 from worker.ports import Clock, ReplayJournal, Store, StoreUnavailableError, View
 from worker.records import (
+    ActFacts,
     Answer,
     AttemptEntry,
     AuditEntry,
@@ -252,6 +254,57 @@ async def test_audited_acts_are_found_by_operation(store: ObservableStore) -> No
     await write(store, audit=(act(number(1)), act(None), act(number(1))))
     assert await store.audit(number(1)) == [act(number(1))] * 2
     assert await store.audit(None) == [act(None)]
+
+
+async def every_act(store: Store) -> list[KeptAct]:
+    return list(await store.acts(after=0, limit=1000))
+
+
+async def test_every_act_follows_on_the_one_before_it(ledger: LedgerOnTrial) -> None:
+    """Of two workers at once too: one chain, and no act twice in a place."""
+    first, second = await ledger.open(), await ledger.open()
+
+    def act(detail: str) -> AuditEntry:
+        facts = ActFacts(run="R-1", count=2)
+        return AuditEntry(
+            at=START, actor="a", action="b", operation_id=None, detail=detail, facts=facts
+        )
+
+    writes = [
+        write(store, sample_record(10 * turn + which), audit=(act(f"{turn}"), act(f"{which}")))
+        for turn in range(1, 8)
+        for which, store in enumerate((first, second))
+    ]
+    await asyncio.gather(*writes)
+    acts = await every_act(second)
+    check = ChainCheck()
+    assert [check.follow(kept) for kept in acts] == [None] * 28
+    assert (check.head.position, check.without_place) == (28, 0)
+    assert await first.acts(after=acts[-3].row, limit=1) == [acts[-2]]
+
+
+async def test_an_act_that_was_not_written_leaves_no_place_behind(store: ObservableStore) -> None:
+    entry = AuditEntry(at=START, actor="a", action="b", operation_id=None, detail="c")
+    await write(store, sample_record(1), audit=(entry,))
+    with pytest.raises(ConcurrentUpdateError):
+        await write(store, sample_record(1), audit=(entry,))
+    await write(store, audit=(replace(entry, is_denied=True),))
+    acts = await every_act(store)
+    assert [each.place and each.place.position for each in acts] == [1, 2]
+    assert [each.entry.is_denied for each in acts] == [False, True]
+
+
+async def test_the_rows_of_a_period_of_acts_are_found(store: ObservableStore) -> None:
+    def act(seconds: int) -> AuditEntry:
+        at = START + seconds * SECOND
+        return AuditEntry(at=at, actor="a", action="b", operation_id=None, detail="c")
+
+    await write(store, audit=tuple(act(seconds) for seconds in (0, 20, 10, 30)))
+    rows = [each.row for each in await every_act(store)]
+    found = await store.act_rows(since=START + 10 * SECOND, until=START + 30 * SECOND)
+    assert found == (rows[1], rows[2])
+    assert await store.act_rows(since=None, until=None) == (rows[0], rows[3])
+    assert await store.act_rows(since=START + 40 * SECOND, until=None) is None
 
 
 # --- transactions ------------------------------------------------------------------------------
@@ -1185,6 +1238,8 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         store.restoration,
         lambda: store.attempts(number(1)),
         lambda: store.audit(None),
+        lambda: store.acts(after=0, limit=1),
+        lambda: store.act_rows(since=None, until=None),
         store.has_room,
         store.ping,
     ]

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from typing_extensions import override
 
+from worker.acts import KeptAct
 from worker.adapters.ledgers import LedgerStore
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
@@ -317,6 +318,14 @@ class FusedStore:
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await self._inner.books(since=since, until=until)
+
+    async def acts(self, *, after: int, limit: int) -> Sequence[KeptAct]:
+        return await self._inner.acts(after=after, limit=limit)
+
+    async def act_rows(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> tuple[int, int] | None:
+        return await self._inner.act_rows(since=since, until=until)
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         return await self._through("lock", lambda: self._inner.lock_queue(lock, now=now))

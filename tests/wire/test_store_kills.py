@@ -21,6 +21,7 @@ from tests.postgres import PostgresServer
 from tests.store_child import KEY
 from tests.store_samples import (
     decided_record,
+    followed,
     number,
     sample_answer,
     sample_letter,
@@ -97,7 +98,7 @@ async def reported(process: Process, least: int) -> list[int]:
 
 
 async def test_what_was_acknowledged_survives_every_kill(victim: Victim) -> None:
-    """And what was not is whole or absent: no decision without its answer."""
+    """And what was not is whole or absent: no decision without its answer, no gap in the audit."""
     unfinished = 0
     for life in range(LIVES):
         first = life * PER_LIFE
@@ -115,4 +116,7 @@ async def test_what_was_acknowledged_survives_every_kill(victim: Victim) -> None
             else:
                 assert found in [None, (sample_record(n), None), decided], (life, n)
                 unfinished += found is not None
+        check = await followed(victim.store)
+        assert check.broken is None, (life, check.broken)
+        assert check.without_place == 0
     assert unfinished > 0, "no kill fell between a claim and its report"

@@ -13,11 +13,12 @@ import pytest_asyncio
 from tests.fakes_clock import START
 from tests.postgres import PostgresServer
 from tests.store_child import KEY
-from tests.store_samples import DCP, fingerprint, number, sample_record, write
+from tests.store_samples import DCP, fingerprint, followed, number, sample_act, sample_record, write
 from tests.waiting import until
 from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import PostgresStore, initialise
+from worker.adapters.store_postgres.sessions import connect
 from worker.ports import View
 from worker.records import AuditEntry, Change, Needs, State, Tombstone
 from worker.rules import PostgresAddress
@@ -267,3 +268,29 @@ async def test_a_batch_never_holds_more_locks_than_its_share(open_store: OpenSto
     before = store.commits
     await asyncio.gather(*works)
     assert store.commits - before >= 10
+
+
+async def test_the_acts_of_three_workers_are_one_chain(
+    open_store: OpenStore, address: PostgresAddress
+) -> None:
+    """Also those that a version wrote which knows of no chain: the next act takes them in."""
+    stores = [await open_store() for _ in range(3)]
+
+    async def act_often(store: PostgresStore) -> None:
+        for _ in range(30):
+            await write(store, audit=(sample_act(1), sample_act(None)))
+
+    await asyncio.gather(*(act_often(store) for store in stores))
+    older = await connect(address)
+    try:
+        for which in range(5):
+            await older.execute(
+                "INSERT INTO audit (at, actor, action, detail) VALUES ($1, 'root', 'x', 'y')", which
+            )
+    finally:
+        older.terminate()
+    check = await followed(stores[0])
+    assert (check.broken, check.count, check.without_place) == (None, 180, 5)
+    await asyncio.gather(*(act_often(store) for store in stores))
+    check = await followed(stores[0])
+    assert (check.broken, check.count, check.without_place) == (None, 365, 0)

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import sqlite3
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,9 @@ import pytest_asyncio
 
 from tests.store_child import KEY, LATER
 from tests.store_samples import (
+    followed,
     number,
+    sample_act,
     sample_answer,
     sample_record,
     write,
@@ -107,3 +110,30 @@ async def test_two_processes_write_one_after_the_other(path: Path, store: Sqlite
     found = await store.find(number(1))
     assert found is not None
     assert found[0].version == 301
+
+
+async def test_the_acts_of_two_processes_are_one_chain(path: Path, store: SqliteStore) -> None:
+    async with child("act", path, "100") as process:
+        await start(process)
+        for _ in range(100):
+            await write(store, audit=(sample_act(2),))
+        assert await heard(process) == "done"
+    check = await followed(store)
+    assert (check.broken, check.count) == (None, 200)
+
+
+async def test_acts_of_an_older_version_get_their_place_with_the_next_one(
+    path: Path, store: SqliteStore
+) -> None:
+    """Before the first placed one and behind it; meanwhile they are counted, not condemned."""
+    insert = "INSERT INTO audit (at, actor, action, detail) VALUES (1, 'root', 'replay_end', ?)"
+    with closing(sqlite3.connect(path)) as older:
+        for rounds, waiting in ((1, 3), (2, 3)):
+            with older:
+                older.executemany(insert, [("one",), ("two",), ("three",)])
+            assert (await followed(store)).without_place == waiting
+            await write(store, audit=(sample_act(1), sample_act(None)))
+            check = await followed(store)
+            assert (check.broken, check.without_place, check.count) == (None, 0, 5 * rounds)
+    details = [kept.entry.detail for kept in await store.acts(after=0, limit=5)]
+    assert details == ["one", "two", "three", "run 7", "run 7"]

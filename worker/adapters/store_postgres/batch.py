@@ -21,6 +21,7 @@ from uuid import UUID
 
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import statements as sql
+from worker.adapters.store_postgres.audit import write_linked
 from worker.adapters.store_postgres.faults import OutpacedError
 from worker.adapters.store_postgres.jobs import Job, Settle, TakeJob, Waiting
 from worker.adapters.store_postgres.overlay import Overlay, Values, Writes
@@ -195,10 +196,11 @@ class Transaction:
         if writes.purge_until is not None:
             await self._connection.execute(sql.PURGE_TOMBSTONES, writes.purge_until)
         await self._bulk(sql.UPSERT_TOMBSTONES, list(writes.tombstones.values()))
-        await self._bulk(sql.INSERT_AUDIT, writes.audit)
         await self._bulk(sql.INSERT_RESTORATIONS, writes.restorations)
         if writes.sealed and not self._noted:
             await self._bulk(sql.NOTE_KEY, [(self._vault.key_ids[0], self._batch.now)])
+        if writes.audit:
+            await write_linked(self._connection, writes.audit)
 
     async def _write_records(self, writes: Writes) -> None:
         fresh = [row for row, base in writes.records.values() if base == 0]

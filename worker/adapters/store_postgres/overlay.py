@@ -23,7 +23,7 @@ from worker.adapters.store_rows.records import (
 )
 from worker.adapters.store_rows.values import Row, Scalar, to_micros
 from worker.model import Fingerprint
-from worker.records import Answer, Change, Record, Tombstone
+from worker.records import Answer, AuditEntry, Change, Record, Tombstone
 
 Result = TypeVar("Result")
 Values = tuple[Scalar, ...]
@@ -48,7 +48,7 @@ class Writes:
     owners: dict[Fingerprint, UUID] = field(default_factory=dict)
     tombstones: dict[UUID, Values] = field(default_factory=dict)
     purge_until: int | None = None
-    audit: list[Values] = field(default_factory=list)
+    audit: list[AuditEntry] = field(default_factory=list)
     restorations: list[Values] = field(default_factory=list)
     sealed: bool = False
 
@@ -166,7 +166,8 @@ class Overlay:
         answer_rows = [answer_row(answer, seals) for answer in answers]
         attempt_rows = [attempt_row(attempt, seals) for attempt in change.attempts]
         tombstone_rows = [tombstone_row(tombstone) for tombstone in change.tombstones]
-        audit_rows = [audit_row(entry) for entry in change.audit]
+        for entry in change.audit:
+            audit_row(entry)
         restoration = change.restoration
         restoration_rows = [] if restoration is None else [restoration_row(restoration)]
         purge_until = to_micros(now)
@@ -186,7 +187,7 @@ class Overlay:
             self._tombstones[tombstone.payment_id] = tombstone
             self.writes.tombstones[tombstone.payment_id] = row
             self.writes.purge_until = max(self.writes.purge_until or purge_until, purge_until)
-        self.writes.audit += audit_rows
+        self.writes.audit += change.audit
         self.writes.restorations += restoration_rows
         self.writes.sealed = self.writes.sealed or bool(seals)
 

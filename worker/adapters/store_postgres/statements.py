@@ -1,18 +1,14 @@
 """The SQL of the batches: every statement takes all rows of a batch as one array per column."""
 
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS
-from worker.adapters.store_rows.history import (
-    ATTEMPT_COLUMNS,
-    AUDIT_COLUMNS,
-    RESTORATION_COLUMNS,
-)
+from worker.adapters.store_rows.history import ATTEMPT_COLUMNS, RESTORATION_COLUMNS
 from worker.adapters.store_rows.letters import UNANSWERED_COLUMNS
 from worker.adapters.store_rows.records import RECORD_COLUMNS, TOMBSTONE_COLUMNS
 
 OWNER_COLUMNS = ("fingerprint", "operation_id")
 KEY_COLUMNS = ("key_id", "first_used_at")
 
-_IDS = frozenset({"operation_id", "payment_id", "event_id", "duplicate_of", "token"})
+_BYTES = frozenset({"operation_id", "payment_id", "event_id", "duplicate_of", "hash", "token"})
 _NUMBERS = frozenset(
     {
         "amount",
@@ -22,6 +18,7 @@ _NUMBERS = frozenset(
         "cleared_attempts",
         "created_at",
         "decided_at",
+        "denied",
         "ended_at",
         "event_confirmed",
         "failed_at",
@@ -72,7 +69,7 @@ def _arrays(names: tuple[str, ...]) -> str:
 
 
 def _type(name: str) -> str:
-    if name in _IDS:
+    if name in _BYTES:
         return "bytea"
     return "bigint" if name in _NUMBERS else "text"
 
@@ -123,7 +120,6 @@ UPSERT_ANSWERS = (
     ", resends = greatest(answers.resends, excluded.resends)"
 )
 INSERT_ATTEMPTS = insertion("attempts", ATTEMPT_COLUMNS)
-INSERT_AUDIT = insertion("audit", AUDIT_COLUMNS)
 INSERT_RESTORATIONS = insertion("restorations", RESTORATION_COLUMNS)
 UPSERT_OWNERS = (
     insertion("fingerprints", OWNER_COLUMNS)

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Self, TypeVar
 from uuid import UUID
 
+from worker.acts import KeptAct
 from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerUnreachableError
-from worker.adapters.store_postgres import inspection, letters, locks
+from worker.adapters.store_postgres import audit, inspection, letters, locks
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
@@ -221,6 +222,14 @@ class PostgresStore:
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await inspection.books(self._open_reader, since=since, until=until)
+
+    async def acts(self, *, after: int, limit: int) -> Sequence[KeptAct]:
+        return await audit.acts(self._open_reader, after=after, limit=limit)
+
+    async def act_rows(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> tuple[int, int] | None:
+        return await audit.act_rows(self._open_reader, since=since, until=until)
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         return await locks.lock_queue(self._open_reader, lock, now=now)

@@ -1,8 +1,9 @@
-"""What is only ever added: ended attempts, audited acts, returns from a backup."""
+"""What is only ever added: ended attempts, audited acts in their chain, returns from a backup."""
 
 import json
 from uuid import UUID
 
+from worker.acts import KeptAct, Place
 from worker.adapters.encryption import Sealed, Sealer, Vault
 from worker.adapters.store_rows.tries import read_tries, write_tries
 from worker.adapters.store_rows.values import (
@@ -13,7 +14,7 @@ from worker.adapters.store_rows.values import (
     id_or_none,
     to_micros,
 )
-from worker.records import AttemptEntry, AuditEntry, Restoration
+from worker.records import NO_FACTS, ActFacts, AttemptEntry, AuditEntry, Restoration
 
 ATTEMPT_COLUMNS = (
     "operation_id",
@@ -26,7 +27,11 @@ ATTEMPT_COLUMNS = (
     "note",
 )
 
-AUDIT_COLUMNS = ("at", "actor", "action", "operation_id", "detail")
+AUDIT_COLUMNS = ("at", "actor", "action", "operation_id", "detail", "denied", "facts")
+
+PLACE_COLUMNS = ("position", "hash")
+
+KEPT_COLUMNS = ("entry", *AUDIT_COLUMNS, *PLACE_COLUMNS)
 
 RESTORATION_COLUMNS = ("known_until", "restored_at", "actor")
 
@@ -71,19 +76,40 @@ def audit_row(entry: AuditEntry) -> tuple[Scalar, ...]:
         entry.action,
         bytes_or_none(entry.operation_id),
         entry.detail,
+        int(entry.is_denied),
+        _encode(facts) if (facts := entry.facts.known) else None,
     )
 
 
 def read_audit(row: Row) -> AuditEntry:
     """The audit entry of a row in the order of ``AUDIT_COLUMNS``."""
-    at, actor, action, operation_id, detail = row
+    at, actor, action, operation_id, detail, denied, facts = row
     return AuditEntry(
         at=from_micros(at),
         actor=actor,
         action=action,
         operation_id=id_or_none(operation_id),
         detail=detail,
+        is_denied=bool(denied),
+        facts=NO_FACTS if facts is None else ActFacts(**json.loads(facts)),
     )
+
+
+def place_row(place: Place) -> tuple[Scalar, ...]:
+    """Values in the order of ``PLACE_COLUMNS``."""
+    return place.position, place.digest
+
+
+def read_place(row: Row) -> Place | None:
+    """The place of a row in the order of ``PLACE_COLUMNS``; half of one is none."""
+    position, digest = row
+    return None if position is None or digest is None else Place(position, bytes(digest))
+
+
+def read_kept_act(row: Row) -> KeptAct:
+    """The act of a row in the order of ``KEPT_COLUMNS``."""
+    size = len(PLACE_COLUMNS)
+    return KeptAct(row=row[0], entry=read_audit(row[1:-size]), place=read_place(row[-size:]))
 
 
 def restoration_row(restoration: Restoration) -> tuple[Scalar, ...]:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Self, TypeVar
 from uuid import UUID
 
+from worker.acts import KeptAct
 from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import to_micros
-from worker.adapters.store_sqlite import inspection, letters, locks
+from worker.adapters.store_sqlite import audit, inspection, letters, locks
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.journal import SqliteJournal
 from worker.adapters.store_sqlite.reader import Reader
@@ -213,6 +214,14 @@ class SqliteStore:
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await self._inspect(partial(inspection.books, since=since, until=until))
+
+    async def acts(self, *, after: int, limit: int) -> Sequence[KeptAct]:
+        return await self._inspect(partial(audit.acts, after=after, limit=limit))
+
+    async def act_rows(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> tuple[int, int] | None:
+        return await self._inspect(partial(audit.act_rows, since=since, until=until))
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         return await self._writer.submit(partial(locks.lock_queue, lock=lock, now=now))

@@ -11,10 +11,8 @@ from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadEr
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
-    AUDIT_COLUMNS,
     RESTORATION_COLUMNS,
     attempt_row,
-    audit_row,
     restoration_row,
 )
 from worker.adapters.store_rows.known import KnownRecords
@@ -27,6 +25,7 @@ from worker.adapters.store_rows.records import (
     tombstone_row,
 )
 from worker.adapters.store_rows.values import Scalar, to_micros
+from worker.adapters.store_sqlite.audit import linked
 from worker.model import Fingerprint
 from worker.ports import View
 from worker.records import Answer, Change, Needs, Record, Tombstone
@@ -91,7 +90,6 @@ UPSERT_TOMBSTONE = (
     + " ON CONFLICT (payment_id) DO UPDATE SET origin = excluded.origin, until = excluded.until"
 )
 PURGE_TOMBSTONES = "DELETE FROM tombstones WHERE until <= ?"
-INSERT_AUDIT = _insert("audit", AUDIT_COLUMNS)
 INSERT_RESTORATION = _insert("restorations", RESTORATION_COLUMNS)
 NOTE_KEY = (
     _insert("encryption_keys", ("key_id", "first_used_at")) + " ON CONFLICT (key_id) DO NOTHING"
@@ -174,7 +172,8 @@ def run_change(
     One that fails half-way is undone by whoever runs it: see ``jobs.Job``.
     """
     change = apply(SqliteView(connection, vault, known, needs=needs, now=now))
-    for write in tuple(_writes(change, vault, known, now)):
+    acts = [_Write(*each) for each in linked(connection, change.audit)]
+    for write in (*_writes(change, vault, known, now), *acts):
         write.run(connection)
     return change.result
 
@@ -220,8 +219,6 @@ def _writes(
     for tombstone in change.tombstones:
         yield _Write(PURGE_TOMBSTONES, (to_micros(now),))
         yield _Write(UPSERT_TOMBSTONE, tombstone_row(tombstone))
-    for entry in change.audit:
-        yield _Write(INSERT_AUDIT, audit_row(entry))
     if change.restoration is not None:
         yield _Write(INSERT_RESTORATION, restoration_row(change.restoration))
     if seals:
