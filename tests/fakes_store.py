@@ -24,6 +24,7 @@ from worker.letters import (
 )
 from worker.lifecycle.duplicates import NO_ORDER
 from worker.lifecycle.limits import may_be_applied
+from worker.look_ups import Doubt, LookUp, LookUpPlan, PlanState
 from worker.model import Facts, Fingerprint, Origin, RunMode
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
@@ -65,6 +66,8 @@ class MemoryTables:
     restorations: list[Restoration] = field(default_factory=list)
     queue_locks: dict[str, QueueLock] = field(default_factory=dict)
     unanswered: dict[UUID, UnansweredLetter] = field(default_factory=dict)
+    look_up_plans: dict[UUID, LookUpPlan] = field(default_factory=dict)
+    look_ups: list[LookUp] = field(default_factory=list)
     replays: MemoryRuns = field(default_factory=MemoryRuns)
 
     def answer_of(self, record: Record | None) -> Answer | None:
@@ -137,6 +140,7 @@ class MemoryStore:
             answers=tuple(sorted(answers, key=in_order)),
             attempts=tuple(e for e in self.tables.attempts if e.operation_id == operation_id),
             audit=tuple(e for e in self.tables.audit if e.operation_id == operation_id),
+            look_ups=tuple(e for e in self.tables.look_ups if e.operation_id == operation_id),
         )
 
     async def take_unpublished(
@@ -291,6 +295,80 @@ class MemoryStore:
 
         await self._submit(work)
 
+    async def doubts_without_plan(
+        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
+    ) -> Sequence[Doubt]:
+        await self._read()
+        doubts = [
+            (record.decided_at, record.operation_id, record.sequence)
+            for record in self.tables.records.values()
+            if record.state is State.IN_DOUBT
+            and record.account == account
+            and record.kind is Kind.INITIATION
+            and record.duplicate_of is None
+            and record.reference is not None
+            and record.decided_at is not None
+            and decided_since <= record.decided_at <= decided_before
+            and not self._is_planned(record)
+        ]
+        return [
+            Doubt(operation_id=operation_id, sequence=sequence, decided_at=decided_at)
+            for decided_at, operation_id, sequence in sorted(doubts)[:limit]
+        ]
+
+    def _is_planned(self, record: Record) -> bool:
+        plan = self.tables.look_up_plans.get(record.operation_id)
+        return plan is not None and plan.sequence >= record.sequence
+
+    async def plan_look_ups(self, plans: Sequence[LookUpPlan]) -> None:
+        def work() -> None:
+            for plan in plans:
+                known = self.tables.look_up_plans.get(plan.operation_id)
+                if known is None or known.sequence < plan.sequence:
+                    self.tables.look_up_plans[plan.operation_id] = plan
+
+        await self._submit(work)
+
+    async def take_look_up(
+        self, *, account: str, token: UUID, now: datetime, lease_until: datetime
+    ) -> LookUpPlan | None:
+        def work() -> LookUpPlan | None:
+            due = [
+                (plan.due_at, plan.operation_id)
+                for plan in self.tables.look_up_plans.values()
+                if plan.account == account
+                and plan.due_at is not None
+                and plan.due_at <= now
+                and (plan.lease_until is None or plan.lease_until <= now)
+            ]
+            if not due:
+                return None
+            _due_at, operation_id = min(due)
+            taken = replace(
+                self.tables.look_up_plans[operation_id], token=token, lease_until=lease_until
+            )
+            self.tables.look_up_plans[operation_id] = taken
+            return taken
+
+        return await self._submit(work)
+
+    async def give_look_up_back(
+        self, operation_id: UUID, token: UUID, *, due_at: datetime | None = None
+    ) -> None:
+        def work() -> None:
+            plan = self.tables.look_up_plans.get(operation_id)
+            if plan is not None and plan.token == token:
+                self.tables.look_up_plans[operation_id] = replace(
+                    plan, token=None, lease_until=None, due_at=due_at or plan.due_at
+                )
+
+        await self._submit(work)
+
+    async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+        await self._read()
+        plans = self.tables.look_up_plans
+        return [plans[each] for each in operations if each in plans]
+
     async def restoration(self) -> Restoration | None:
         await self._read()
         return self.tables.restorations[-1] if self.tables.restorations else None
@@ -311,6 +389,13 @@ class MemoryStore:
             ),
             oldest_open=min((each.first_seen for each in waiting), default=None),
             oldest_unpublished=min(unsent, default=None),
+            breaks=Counter(
+                each.account or "none"
+                for each in doubtful
+                if (plan := self.tables.look_up_plans.get(each.operation_id)) is not None
+                and plan.state is PlanState.BREAK
+                and plan.sequence == each.sequence
+            ),
         )
 
     async def letters(
@@ -555,6 +640,13 @@ def _write(tables: MemoryTables, change: Change[Result], now: datetime) -> None:
     tables.audit.extend(change.audit)
     if change.restoration is not None:
         tables.restorations.append(change.restoration)
+    tables.look_ups.extend(change.look_ups)
+    if (plan := change.look_up_plan) is not None:
+        held = tables.look_up_plans.get(plan.operation_id)
+        if held is not None and held.token is not None and held.token == plan.token:
+            tables.look_up_plans[plan.operation_id] = replace(
+                plan, account=held.account, token=None, lease_until=None
+            )
 
 
 def _merged(before: Answer, after: Answer) -> Answer:

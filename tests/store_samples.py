@@ -21,6 +21,7 @@ from worker.calls import (
 )
 from worker.codes import Code
 from worker.letters import UnansweredLetter
+from worker.look_ups import Finding, LookUp, LookUpPlan, PlanState
 from worker.model import (
     Cents,
     Facts,
@@ -385,6 +386,30 @@ answers = st.builds(
     letter_confirmed=st.booleans(),
     resends=counts,
     letter_resolved=st.booleans(),
+)
+look_ups = st.builds(
+    LookUp,
+    operation_id=uuids,
+    sequence=counts,
+    step=counts,
+    at=times,
+    reference=texts,
+    finding=st.sampled_from(Finding),
+    amount=st.none() | st.integers(min_value=1, max_value=10**12).map(Cents),
+    reason=maybe_text,
+    http_status=st.none() | statuses,
+    provider_code=maybe_text,
+)
+look_up_plans = st.builds(
+    LookUpPlan,
+    operation_id=uuids,
+    account=texts,
+    sequence=counts,
+    steps=counts,
+    state=st.sampled_from(PlanState),
+    due_at=maybe_time,
+    token=maybe_id,
+    lease_until=maybe_time,
 )
 tombstones = st.builds(Tombstone, payment_id=uuids, origin=origins, until=times)
 act_facts = st.builds(

@@ -35,6 +35,7 @@ from worker.lifecycle.resend import Resending, ResendWish, resend
 from worker.lifecycle.restore import Restored, is_in_doubt_after, restore
 from worker.lifecycle.settle import Settled, Settlement, settle
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
+from worker.look_ups import LookUpPlan
 from worker.model import Delivery, Origin, Unreadable
 from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import (
@@ -417,6 +418,13 @@ class Ledger:
 
         needs = Needs(tuple(dict.fromkeys([*operations, *payments])))
         return await self._store.transact(needs, apply)
+
+    async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+        """How far the look-ups of these operations are, of those that there are plans for.
+
+        What each of them read stands in the history.
+        """
+        return await self._store.look_up_plans(operations)
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         """Take or renew a queue for one walk; else the lock that stands in the way."""

@@ -10,6 +10,7 @@ from worker.acts import KeptAct
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
+from worker.look_ups import Doubt, LookUpPlan
 from worker.messages import OutgoingMessage, Publication
 from worker.model import (
     CancelRequest,
@@ -208,6 +209,31 @@ class Store(Protocol):
 
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         """Give a queue back; one that another has taken meanwhile stays his."""
+
+    async def doubts_without_plan(
+        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
+    ) -> Sequence[Doubt]:
+        """Payments of an account in doubt since then whose look-ups nobody has planned yet.
+
+        Those alone that were sent under a reference; what repeats another's answer is not looked
+        up by itself. Oldest first.
+        """
+
+    async def plan_look_ups(self, plans: Sequence[LookUpPlan]) -> None:
+        """Keep plans; one that is known of the same doubt, or of a later one, stays as it is."""
+
+    async def take_look_up(
+        self, *, account: str, token: UUID, now: datetime, lease_until: datetime
+    ) -> LookUpPlan | None:
+        """Take the plan of an account that has been due for longest, by compare-and-set."""
+
+    async def give_look_up_back(
+        self, operation_id: UUID, token: UUID, *, due_at: datetime | None = None
+    ) -> None:
+        """Give a taken plan back, due as it was or then; one taken by another stays his."""
+
+    async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+        """The plans that there are of these operations, in no order."""
 
     async def restoration(self) -> Restoration | None:
         """The latest return of the ledger from a backup, if there ever was one."""

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from worker.calls import Try
 from worker.codes import Code
+from worker.look_ups import LookUp, LookUpPlan
 from worker.model import (
     Facts,
     Fault,
@@ -291,26 +292,30 @@ class AuditEntry:
 class History:
     """All that the ledger remembers of one operation, each in the order it was written.
 
-    ``answers`` are its decisions by sequence, that of a repeat or a cancellation included.
+    ``answers`` are its decisions by sequence, that of a repeat or a cancellation included,
+    ``look_ups`` what was read about it at its provider.
     """
 
     record: Record
     answers: tuple[Answer, ...]
     attempts: tuple[AttemptEntry, ...]
     audit: tuple[AuditEntry, ...]
+    look_ups: tuple[LookUp, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
     """What is undecided or unsent as a whole, for metrics: payments in doubt by account name.
 
-    ``oldest_open`` is the first receipt of what has waited longest for its decision.
+    ``oldest_open`` is the first receipt of what has waited longest for its decision, ``breaks``
+    the doubts among them whose provider lists another amount.
     """
 
     doubts: Mapping[str, int]
     oldest_doubt: datetime | None
     oldest_open: datetime | None
     oldest_unpublished: datetime | None
+    breaks: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -366,7 +371,8 @@ class Change(Generic[Result_co]):
     """What a transaction decided: its result, and the rows to write with it, all or none.
 
     A record with ``version`` 1 is inserted; any other replaces the row of ``version - 1``.
-    ``owner`` makes an operation the owner of a fingerprint.
+    ``owner`` makes an operation the owner of a fingerprint. ``look_up_plan`` is given back with
+    the change, if it still carries the token that took it.
     """
 
     result: Result_co
@@ -377,3 +383,5 @@ class Change(Generic[Result_co]):
     tombstones: tuple[Tombstone, ...] = field(default=())
     audit: tuple[AuditEntry, ...] = ()
     restoration: Restoration | None = None
+    look_ups: tuple[LookUp, ...] = ()
+    look_up_plan: LookUpPlan | None = None

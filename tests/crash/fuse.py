@@ -21,6 +21,7 @@ from worker.adapters.ledgers import LedgerStore
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
+from worker.look_ups import Doubt, LookUpPlan
 from worker.messages import Exchange, OutgoingMessage, Publication
 from worker.model import Delivery, Origin
 from worker.ports import (
@@ -332,6 +333,43 @@ class FusedStore:
 
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         await self._through("unlock", lambda: self._inner.unlock_queue(queue, token))
+
+    async def doubts_without_plan(
+        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
+    ) -> Sequence[Doubt]:
+        return await self._through(
+            "doubts_without_plan",
+            lambda: self._inner.doubts_without_plan(
+                account=account,
+                decided_since=decided_since,
+                decided_before=decided_before,
+                limit=limit,
+            ),
+        )
+
+    async def plan_look_ups(self, plans: Sequence[LookUpPlan]) -> None:
+        await self._through("plan_look_ups", lambda: self._inner.plan_look_ups(plans))
+
+    async def take_look_up(
+        self, *, account: str, token: UUID, now: datetime, lease_until: datetime
+    ) -> LookUpPlan | None:
+        return await self._through(
+            "take_look_up",
+            lambda: self._inner.take_look_up(
+                account=account, token=token, now=now, lease_until=lease_until
+            ),
+        )
+
+    async def give_look_up_back(
+        self, operation_id: UUID, token: UUID, *, due_at: datetime | None = None
+    ) -> None:
+        await self._through(
+            "give_look_up_back",
+            lambda: self._inner.give_look_up_back(operation_id, token, due_at=due_at),
+        )
+
+    async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+        return await self._inner.look_up_plans(operations)
 
     async def restoration(self) -> Restoration | None:
         return await self._inner.restoration()

@@ -99,6 +99,8 @@ _CLEARED = (
     "attempts",
     "audit",
     "fingerprints",
+    "look_up_plans",
+    "look_ups",
     "operations",
     "queue_locks",
     "replay_runs",

@@ -21,6 +21,14 @@ from worker.adapters.store_rows.history import (
     read_attempt,
     read_audit,
 )
+from worker.adapters.store_rows.look_ups import (
+    LOOK_UP_COLUMNS,
+    PLAN_COLUMNS,
+    look_up_row,
+    plan_row,
+    read_look_up,
+    read_plan,
+)
 from worker.adapters.store_rows.records import (
     RECORD_COLUMNS,
     read_record,
@@ -30,6 +38,7 @@ from worker.adapters.store_rows.records import (
 )
 from worker.adapters.store_rows.values import FACT_COLUMNS, Scalar, from_micros, to_micros
 from worker.calls import Succeeded, Try
+from worker.look_ups import LookUp, LookUpPlan
 from worker.model import Facts, Secret
 from worker.records import Answer, AttemptEntry, AuditEntry, Record, Tombstone
 
@@ -81,6 +90,14 @@ def test_an_attempt_comes_back_with_every_try(attempt: AttemptEntry) -> None:
 def test_tombstones_and_audit_come_back(tombstone: Tombstone, entry: AuditEntry) -> None:
     assert read_tombstone(through_sqlite(tombstone_row(tombstone))) == tombstone
     assert read_audit(through_sqlite(audit_row(entry))) == entry
+
+
+@given(plan=some.look_up_plans, look_up=some.look_ups)
+def test_plans_of_look_ups_and_what_was_read_come_back(plan: LookUpPlan, look_up: LookUp) -> None:
+    assert read_plan(through_sqlite(plan_row(plan))) == plan
+    assert read_look_up(through_sqlite(look_up_row(look_up))) == look_up
+    assert list(PLAN_COLUMNS) == [field.name for field in fields(LookUpPlan)]
+    assert list(LOOK_UP_COLUMNS) == [field.name for field in fields(LookUp)]
 
 
 def attempt_with(link: Secret) -> AttemptEntry:

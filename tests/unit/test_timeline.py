@@ -18,7 +18,8 @@ from tests.store_samples import (
 )
 from worker.calls import Declined, NotSent, Outcome, Succeeded, Try, Unknown
 from worker.codes import Code
-from worker.model import Secret
+from worker.look_ups import Finding, LookUp
+from worker.model import Cents, Secret
 from worker.operators.timeline import Happening, timeline_of
 from worker.records import Answer, AttemptEntry, AuditEntry, History, Record
 
@@ -109,6 +110,30 @@ def test_what_happened_stands_in_order_with_what_belongs_to_it() -> None:
         "published": False,
     }
     assert moments[6].facts["actor"] == "o.perator"
+
+
+def test_what_was_read_at_the_provider_stands_among_the_rest() -> None:
+    read = LookUp(
+        operation_id=number(1),
+        sequence=1,
+        step=2,
+        at=START + 4 * SECOND,
+        reference="f" * 32,
+        finding=Finding.OTHER_AMOUNT,
+        amount=Cents(1260),
+        http_status=200,
+    )
+    moments = timeline_of(replace(replayed(), look_ups=(read,)))
+    (place,) = (n for n, each in enumerate(moments) if each.what is Happening.LOOKED_UP)
+    assert moments[place - 1].what is Happening.DEAD_LETTERED
+    assert moments[place].facts == {
+        "sequence": 1,
+        "step": 2,
+        "finding": "other_amount",
+        "reference": "f" * 32,
+        "amount_cents": 1260,
+        "http_status": 200,
+    }
 
 
 def test_a_name_of_the_producer_is_shown_when_it_is_a_guid_alone() -> None:

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from worker.calls import Declined, Misconfigured, NotApplied, NotSent, Outcome, Succeeded, Unknown
 from worker.contract.fields import read_guid
+from worker.look_ups import LookUp
 from worker.records import Answer, AttemptEntry, AuditEntry, History, Record
 
 Facts = Mapping[str, str | int | bool | None]
@@ -36,6 +37,7 @@ class Happening(StrEnum):
     RECEIVED = "received"
     CALLED = "called"
     ATTEMPT_ENDED = "attempt_ended"
+    LOOKED_UP = "looked_up"
     DECIDED = "decided"
     DEAD_LETTERED = "dead_lettered"
     ACTED_ON = "acted_on"
@@ -60,6 +62,7 @@ def timeline_of(history: History) -> tuple[Moment, ...]:
         moments += _attempted(attempt)
     for answer in history.answers:
         moments += _answered(answer)
+    moments += [_looked_up(each) for each in history.look_ups]
     moments += [_acted_on(entry) for entry in history.audit]
     return tuple(sorted(moments, key=lambda moment: (moment.at, _ORDER.index(moment.what))))
 
@@ -136,6 +139,21 @@ def _answered(answer: Answer) -> Iterator[Moment]:
             published=answer.letter_confirmed,
             set_aside=answer.letter_resolved or None,
         )
+
+
+def _looked_up(each: LookUp) -> Moment:
+    return _moment(
+        each.at,
+        Happening.LOOKED_UP,
+        sequence=each.sequence,
+        step=each.step,
+        finding=each.finding.value,
+        reference=each.reference,
+        amount_cents=each.amount,
+        reason=each.reason,
+        http_status=each.http_status,
+        provider_code=each.provider_code,
+    )
 
 
 def _acted_on(entry: AuditEntry) -> Moment:

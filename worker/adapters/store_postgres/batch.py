@@ -197,6 +197,8 @@ class Transaction:
             await self._connection.execute(sql.PURGE_TOMBSTONES, writes.purge_until)
         await self._bulk(sql.UPSERT_TOMBSTONES, list(writes.tombstones.values()))
         await self._bulk(sql.INSERT_RESTORATIONS, writes.restorations)
+        await self._bulk(sql.INSERT_LOOK_UPS, writes.look_ups)
+        await self._bulk(sql.CONCLUDE_LOOK_UPS, writes.look_up_plans)
         if writes.sealed and not self._noted:
             await self._bulk(sql.NOTE_KEY, [(self._vault.key_ids[0], self._batch.now)])
         if writes.audit:

@@ -15,6 +15,7 @@ from worker.adapters.store_errors import ConcurrentUpdateError
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
 from worker.adapters.store_rows.history import attempt_row, audit_row, restoration_row
 from worker.adapters.store_rows.known import KnownRecords
+from worker.adapters.store_rows.look_ups import conclusion_row, look_up_row
 from worker.adapters.store_rows.records import (
     RECORD_COLUMNS,
     read_tombstone,
@@ -50,6 +51,8 @@ class Writes:
     purge_until: int | None = None
     audit: list[AuditEntry] = field(default_factory=list)
     restorations: list[Values] = field(default_factory=list)
+    look_ups: list[Values] = field(default_factory=list)
+    look_up_plans: list[Values] = field(default_factory=list)
     sealed: bool = False
 
 
@@ -170,6 +173,9 @@ class Overlay:
             audit_row(entry)
         restoration = change.restoration
         restoration_rows = [] if restoration is None else [restoration_row(restoration)]
+        look_up_rows = [look_up_row(look_up) for look_up in change.look_ups]
+        plan = change.look_up_plan
+        plan_rows = [] if plan is None else [conclusion_row(plan)]
         purge_until = to_micros(now)
         # Nothing below raises.
         for record, row in zip(change.records, record_rows, strict=True):
@@ -189,6 +195,8 @@ class Overlay:
             self.writes.purge_until = max(self.writes.purge_until or purge_until, purge_until)
         self.writes.audit += change.audit
         self.writes.restorations += restoration_rows
+        self.writes.look_ups += look_up_rows
+        self.writes.look_up_plans += plan_rows
         self.writes.sealed = self.writes.sealed or bool(seals)
 
     def _write_record(self, record: Record, row: Values) -> None:

@@ -22,6 +22,7 @@ from worker.adapters.store_rows.history import (
     read_attempt,
     read_audit,
 )
+from worker.adapters.store_rows.look_ups import LOOK_UP_COLUMNS, read_look_up
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
 from worker.adapters.store_rows.values import Row, time_or_none, to_micros
 from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Standing
@@ -33,6 +34,12 @@ BEFORE_ALL = (-(2**63), b"")
 _DOUBTS = (
     "SELECT account, count(*), min(decided_at) FROM operations"
     " WHERE state = 'in_doubt' GROUP BY account"
+)
+_BREAKS = (
+    "SELECT operations.account, count(*) FROM look_up_plans JOIN operations"
+    " ON operations.operation_id = look_up_plans.operation_id"
+    " AND operations.sequence = look_up_plans.sequence AND operations.state = 'in_doubt'"
+    " WHERE look_up_plans.state = 'break' GROUP BY operations.account"
 )
 # Each half by the partial index of its state; an IN of both would have none.
 _OPEN = (
@@ -56,6 +63,11 @@ _ATTEMPTS = (
 _AUDIT = (
     f"SELECT {sql.columns(AUDIT_COLUMNS)} FROM audit"  # noqa: S608
     " WHERE operation_id IS NOT DISTINCT FROM $1 ORDER BY entry"
+)
+
+_LOOK_UPS = (
+    f"SELECT {sql.columns(LOOK_UP_COLUMNS)} FROM look_ups"  # noqa: S608
+    " WHERE operation_id = $1 ORDER BY position"
 )
 
 
@@ -85,12 +97,14 @@ class Reader:
             found = await connection.fetch(sql.ANSWERS, [each.bytes for each in events])
             attempts = await connection.fetch(_ATTEMPTS, operation_id.bytes)
             audit = await connection.fetch(_AUDIT, operation_id.bytes)
+            look_ups = await connection.fetch(_LOOK_UPS, operation_id.bytes)
             answers = [read_answer(tuple(row), self._vault) for row in found]
             return History(
                 record=read_record(tuple(rows[0])[: len(RECORD_COLUMNS)], self._vault),
                 answers=tuple(sorted(answers, key=in_order)),
                 attempts=tuple(read_attempt(tuple(row), self._vault) for row in attempts),
                 audit=tuple(read_audit(tuple(row)) for row in audit),
+                look_ups=tuple(read_look_up(tuple(row)) for row in look_ups),
             )
 
         return await self.read(look)
@@ -108,11 +122,13 @@ class Reader:
             rows = await connection.fetch(_DOUBTS)
             opened = await connection.fetchval(_OPEN)
             unpublished = await connection.fetchval(_UNPUBLISHED)
+            breaks = await connection.fetch(_BREAKS)
             return Standing(
                 doubts={account or "none": count for account, count, _ in rows},
                 oldest_doubt=time_or_none(min((oldest for *_, oldest in rows), default=None)),
                 oldest_open=time_or_none(opened),
                 oldest_unpublished=time_or_none(unpublished),
+                breaks={account or "none": count for account, count in breaks},
             )
 
         return await self.read(look)

@@ -3,6 +3,7 @@
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS
 from worker.adapters.store_rows.history import ATTEMPT_COLUMNS, RESTORATION_COLUMNS
 from worker.adapters.store_rows.letters import UNANSWERED_COLUMNS
+from worker.adapters.store_rows.look_ups import CONCLUSION_COLUMNS, LOOK_UP_COLUMNS
 from worker.adapters.store_rows.records import RECORD_COLUMNS, TOMBSTONE_COLUMNS
 
 OWNER_COLUMNS = ("fingerprint", "operation_id")
@@ -19,12 +20,14 @@ _NUMBERS = frozenset(
         "created_at",
         "decided_at",
         "denied",
+        "due_at",
         "ended_at",
         "event_confirmed",
         "failed_at",
         "first_seen",
         "first_used_at",
         "found_at",
+        "http_status",
         "kept",
         "known_until",
         "lease_until",
@@ -46,6 +49,8 @@ _NUMBERS = frozenset(
         "sent_sequence",
         "sequence",
         "started_at",
+        "step",
+        "steps",
         "stop_asked_at",
         "unknown_attempts",
         "until",
@@ -139,6 +144,14 @@ UPSERT_UNANSWERED = (
     # What was noted first stays: its time is its place in the list.
     + " ON CONFLICT (operation_id) DO UPDATE SET found_at = excluded.found_at,"
     " cause = coalesce(unanswered_letters.cause, excluded.cause)"
+)
+INSERT_LOOK_UPS = insertion("look_ups", LOOK_UP_COLUMNS)
+CONCLUDE_LOOK_UPS = (
+    "UPDATE look_up_plans SET sequence = given.sequence, steps = given.steps,"  # noqa: S608
+    " state = given.state, due_at = given.due_at, token = NULL, lease_until = NULL"
+    f" FROM unnest({_arrays(CONCLUSION_COLUMNS)}) AS given ({columns(CONCLUSION_COLUMNS)})"
+    " WHERE look_up_plans.operation_id = given.operation_id"
+    " AND look_up_plans.token = given.token"
 )
 NOTE_KEY = insertion("encryption_keys", KEY_COLUMNS) + " ON CONFLICT (key_id) DO NOTHING"
 # One row at a time, pipelined: two sendings of one event may be marked in the same batch.

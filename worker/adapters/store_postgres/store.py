@@ -10,7 +10,7 @@ from worker.acts import KeptAct
 from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerUnreachableError
-from worker.adapters.store_postgres import audit, inspection, letters, locks
+from worker.adapters.store_postgres import audit, inspection, letters, locks, look_ups
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
@@ -21,6 +21,7 @@ from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session,
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
+from worker.look_ups import Doubt, LookUpPlan
 from worker.model import Origin
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
@@ -236,6 +237,35 @@ class PostgresStore:
 
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         await locks.unlock_queue(self._open_reader, queue, token)
+
+    async def doubts_without_plan(
+        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
+    ) -> Sequence[Doubt]:
+        return await look_ups.doubts_without_plan(
+            self._open_reader,
+            account=account,
+            decided_since=decided_since,
+            decided_before=decided_before,
+            limit=limit,
+        )
+
+    async def plan_look_ups(self, plans: Sequence[LookUpPlan]) -> None:
+        await look_ups.plan_look_ups(self._open_reader, plans)
+
+    async def take_look_up(
+        self, *, account: str, token: UUID, now: datetime, lease_until: datetime
+    ) -> LookUpPlan | None:
+        return await look_ups.take_look_up(
+            self._open_reader, account=account, token=token, now=now, lease_until=lease_until
+        )
+
+    async def give_look_up_back(
+        self, operation_id: UUID, token: UUID, *, due_at: datetime | None = None
+    ) -> None:
+        await look_ups.give_look_up_back(self._open_reader, operation_id, token, due_at)
+
+    async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+        return await look_ups.look_up_plans(self._open_reader, operations)
 
     async def restoration(self) -> Restoration | None:
         return await inspection.restoration(self._open_reader)

@@ -21,6 +21,7 @@ from worker.adapters.store_rows.history import (
     read_audit,
 )
 from worker.adapters.store_rows.values import time_or_none, to_micros
+from worker.adapters.store_sqlite.look_ups import look_ups_of
 from worker.adapters.store_sqlite.view import find_answer, find_record
 from worker.ports import StoreUnavailableError
 from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Standing
@@ -30,6 +31,12 @@ Result = TypeVar("Result")
 _DOUBTS = (
     "SELECT account, count(*), min(decided_at) FROM operations"
     " WHERE state = 'in_doubt' GROUP BY account"
+)
+_BREAKS = (
+    "SELECT operations.account, count(*) FROM look_up_plans JOIN operations"
+    " ON operations.operation_id = look_up_plans.operation_id"
+    " AND operations.sequence = look_up_plans.sequence AND operations.state = 'in_doubt'"
+    " WHERE look_up_plans.state = 'break' GROUP BY operations.account"
 )
 # The indexes of what is open, named: without statistics the planner would read every row there is.
 _OPEN = (
@@ -88,6 +95,7 @@ class Reader:
                 answers=tuple(sorted(answers, key=in_order)),
                 attempts=tuple(self._attempts(operation_id)),
                 audit=tuple(self._audit(operation_id)),
+                look_ups=tuple(look_ups_of(self._connection, operation_id)),
             )
 
         return await self._in_thread(read)
@@ -112,11 +120,13 @@ class Reader:
             rows = self._connection.execute(_DOUBTS).fetchall()
             (opened,) = self._connection.execute(_OPEN).fetchone()
             (unpublished,) = self._connection.execute(_UNPUBLISHED).fetchone()
+            breaks = self._connection.execute(_BREAKS).fetchall()
             return Standing(
                 doubts={account or "none": count for account, count, _ in rows},
                 oldest_doubt=time_or_none(min((oldest for *_, oldest in rows), default=None)),
                 oldest_open=time_or_none(opened),
                 oldest_unpublished=time_or_none(unpublished),
+                breaks={account or "none": count for account, count in breaks},
             )
 
         return await self._in_thread(read)

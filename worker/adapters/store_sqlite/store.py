@@ -15,7 +15,7 @@ from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import to_micros
-from worker.adapters.store_sqlite import audit, inspection, letters, locks
+from worker.adapters.store_sqlite import audit, inspection, letters, locks, look_ups
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.journal import SqliteJournal
 from worker.adapters.store_sqlite.reader import Reader
@@ -24,6 +24,7 @@ from worker.adapters.store_sqlite.schema import prepare
 from worker.adapters.store_sqlite.view import run_change
 from worker.adapters.store_sqlite.writer import Writer
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
+from worker.look_ups import Doubt, LookUpPlan
 from worker.model import Origin
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
@@ -228,6 +229,47 @@ class SqliteStore:
 
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         await self._writer.submit(partial(locks.unlock_queue, queue=queue, token=token))
+
+    async def doubts_without_plan(
+        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
+    ) -> Sequence[Doubt]:
+        return await self._inspect(
+            partial(
+                look_ups.doubts_without_plan,
+                account=account,
+                decided_since=decided_since,
+                decided_before=decided_before,
+                limit=limit,
+            )
+        )
+
+    async def plan_look_ups(self, plans: Sequence[LookUpPlan]) -> None:
+        await self._writer.submit(partial(look_ups.plan_look_ups, plans=plans))
+
+    async def take_look_up(
+        self, *, account: str, token: UUID, now: datetime, lease_until: datetime
+    ) -> LookUpPlan | None:
+        return await self._writer.submit(
+            partial(
+                look_ups.take_look_up,
+                account=account,
+                token=token,
+                now=now,
+                lease_until=lease_until,
+            )
+        )
+
+    async def give_look_up_back(
+        self, operation_id: UUID, token: UUID, *, due_at: datetime | None = None
+    ) -> None:
+        await self._writer.submit(
+            partial(
+                look_ups.give_look_up_back, operation_id=operation_id, token=token, due_at=due_at
+            )
+        )
+
+    async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+        return await self._inspect(partial(look_ups.look_up_plans, operations=operations))
 
     async def restoration(self) -> Restoration | None:
         return await self._inspect(inspection.restoration)

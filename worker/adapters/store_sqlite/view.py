@@ -16,6 +16,11 @@ from worker.adapters.store_rows.history import (
     restoration_row,
 )
 from worker.adapters.store_rows.known import KnownRecords
+from worker.adapters.store_rows.look_ups import (
+    LOOK_UP_COLUMNS,
+    conclusion_row,
+    look_up_row,
+)
 from worker.adapters.store_rows.records import (
     RECORD_COLUMNS,
     TOMBSTONE_COLUMNS,
@@ -91,6 +96,15 @@ UPSERT_TOMBSTONE = (
 )
 PURGE_TOMBSTONES = "DELETE FROM tombstones WHERE until <= ?"
 INSERT_RESTORATION = _insert("restorations", RESTORATION_COLUMNS)
+INSERT_LOOK_UP = (
+    f"INSERT INTO look_ups ({_columns(LOOK_UP_COLUMNS)}, position)"  # noqa: S608
+    f" VALUES ({', '.join('?' * len(LOOK_UP_COLUMNS))},"
+    " (SELECT coalesce(max(position), 0) + 1 FROM look_ups WHERE operation_id = ?))"
+)
+CONCLUDE_LOOK_UP = (
+    "UPDATE look_up_plans SET sequence = ?3, steps = ?4, state = ?5, due_at = ?6,"
+    " token = NULL, lease_until = NULL WHERE operation_id = ?1 AND token = ?2"
+)
 NOTE_KEY = (
     _insert("encryption_keys", ("key_id", "first_used_at")) + " ON CONFLICT (key_id) DO NOTHING"
 )
@@ -221,5 +235,10 @@ def _writes(
         yield _Write(UPSERT_TOMBSTONE, tombstone_row(tombstone))
     if change.restoration is not None:
         yield _Write(INSERT_RESTORATION, restoration_row(change.restoration))
+    for look_up in change.look_ups:
+        row = look_up_row(look_up)
+        yield _Write(INSERT_LOOK_UP, (*row, row[0]))
+    if change.look_up_plan is not None:
+        yield _Write(CONCLUDE_LOOK_UP, conclusion_row(change.look_up_plan))
     if seals:
         yield _Write(NOTE_KEY, (vault.key_ids[0], to_micros(now)))

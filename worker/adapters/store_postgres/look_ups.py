@@ -1,0 +1,87 @@
+"""Plans of look-ups: single statements, each harmless to run again after a lost answer."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from worker.adapters.store_postgres import statements as sql
+from worker.adapters.store_postgres.reader import Reader
+from worker.adapters.store_rows.look_ups import PLAN_COLUMNS, plan_row, read_doubt, read_plan
+from worker.adapters.store_rows.values import micros_or_none, to_micros
+from worker.look_ups import Doubt, LookUpPlan
+
+# Put together from our own column names only; values are always bound.
+_DOUBTS = (
+    "SELECT operation_id, sequence, decided_at FROM operations AS doubts"
+    " WHERE state = 'in_doubt' AND account = $1 AND decided_at >= $2 AND decided_at <= $3"
+    " AND kind = 'initiation' AND duplicate_of IS NULL AND reference IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM look_up_plans WHERE operation_id = doubts.operation_id"
+    " AND look_up_plans.sequence >= doubts.sequence)"
+    " ORDER BY decided_at, operation_id LIMIT $4"
+)
+_KEEP = (
+    sql.insertion("look_up_plans", PLAN_COLUMNS)
+    + " ON CONFLICT (operation_id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in PLAN_COLUMNS[1:])
+    + " WHERE look_up_plans.sequence < excluded.sequence"
+)
+# Run again after a lost answer it may take what it has taken already: the token is its own.
+_TAKE = (
+    "UPDATE look_up_plans SET token = $1, lease_until = $2 WHERE operation_id = ("  # noqa: S608
+    "SELECT operation_id FROM look_up_plans WHERE account = $3 AND due_at <= $4"
+    " AND (lease_until IS NULL OR lease_until <= $4 OR token = $1)"
+    " ORDER BY token IS NOT DISTINCT FROM $1 DESC, due_at, operation_id LIMIT 1"
+    f" FOR UPDATE SKIP LOCKED) RETURNING {sql.columns(PLAN_COLUMNS)}"
+)
+_GIVE_BACK = (
+    "UPDATE look_up_plans SET token = NULL, lease_until = NULL, due_at = coalesce($1, due_at)"
+    " WHERE operation_id = $2 AND token = $3"
+)
+_PLANS = (
+    f"SELECT {sql.columns(PLAN_COLUMNS)} FROM look_up_plans"  # noqa: S608
+    " WHERE operation_id = ANY($1::bytea[])"
+)
+
+
+async def doubts_without_plan(
+    reader: Reader,
+    *,
+    account: str,
+    decided_since: datetime,
+    decided_before: datetime,
+    limit: int,
+) -> Sequence[Doubt]:
+    """See ``ports.Store.doubts_without_plan``."""
+    rows = await reader.rows(
+        _DOUBTS, account, to_micros(decided_since), to_micros(decided_before), limit
+    )
+    return [read_doubt(row) for row in rows]
+
+
+async def plan_look_ups(reader: Reader, plans: Sequence[LookUpPlan]) -> None:
+    """See ``ports.Store.plan_look_ups``."""
+    if plans:
+        rows = [plan_row(plan) for plan in plans]
+        await reader.rows(_KEEP, *(list(column) for column in zip(*rows, strict=True)))
+
+
+async def take_look_up(
+    reader: Reader, *, account: str, token: UUID, now: datetime, lease_until: datetime
+) -> LookUpPlan | None:
+    """See ``ports.Store.take_look_up``."""
+    values = (token.bytes, to_micros(lease_until), account, to_micros(now))
+    rows = await reader.rows(_TAKE, *values)
+    return read_plan(rows[0]) if rows else None
+
+
+async def give_look_up_back(
+    reader: Reader, operation_id: UUID, token: UUID, due_at: datetime | None
+) -> None:
+    """See ``ports.Store.give_look_up_back``."""
+    await reader.rows(_GIVE_BACK, micros_or_none(due_at), operation_id.bytes, token.bytes)
+
+
+async def look_up_plans(reader: Reader, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+    """See ``ports.Store.look_up_plans``."""
+    rows = await reader.rows(_PLANS, [each.bytes for each in operations])
+    return [read_plan(row) for row in rows]
