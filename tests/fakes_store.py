@@ -46,6 +46,7 @@ from worker.records import (
     State,
     Tombstone,
 )
+from worker.searches import FoundPayment, PaymentFilter, Place
 
 Result = TypeVar("Result")
 _UNAVAILABLE = "the ledger is unavailable"
@@ -239,6 +240,37 @@ class MemoryStore:
             ),
             looked_at[-1].operation_id if len(looked_at) == limit else None,
         )
+
+    async def search(
+        self, wanted: PaymentFilter, *, after: Place | None, limit: int, newest_first: bool
+    ) -> Sequence[FoundPayment]:
+        await self._read()
+        found = sorted(
+            (
+                found_of(record)
+                for record in self.tables.records.values()
+                if _is_searched(self.tables, record, wanted)
+            ),
+            key=lambda each: each.place,
+            reverse=newest_first,
+        )
+        behind = [
+            each
+            for each in found
+            if after is None or (each.place < after if newest_first else each.place > after)
+        ]
+        return behind[:limit]
+
+    async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
+        await self._read()
+        return sorted(
+            record.operation_id
+            for record in self.tables.records.values()
+            if record.state is State.IN_DOUBT
+            and record.duplicate_of is not None
+            and (owner := self.tables.records.get(record.duplicate_of)) is not None
+            and owner.state in {State.SUCCEEDED, State.FAILED, State.CANCELLED}
+        )[:limit]
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         await self._read()
@@ -788,3 +820,53 @@ def _reject(future: asyncio.Future[Result], error: Exception) -> None:
     if not future.done():
         # A future refuses StopIteration, and the rest of the batch would wait for ever.
         future.set_exception(RuntimeError() if isinstance(error, StopIteration) else error)
+
+
+def found_of(record: Record) -> FoundPayment:
+    """What a search tells of a record."""
+    return FoundPayment(
+        operation_id=record.operation_id,
+        kind=record.kind,
+        payment_id=record.payment_id,
+        state=record.state,
+        code=record.code,
+        sequence=record.sequence,
+        attempts=record.attempts,
+        first_seen=record.first_seen,
+        decided_at=record.decided_at,
+        origin=record.origin,
+        facts=record.facts,
+        account=record.account,
+        reference=record.reference,
+        duplicate_of=record.duplicate_of,
+    )
+
+
+def _is_searched(tables: MemoryTables, record: Record, wanted: PaymentFilter) -> bool:
+    facts = record.facts
+    asked: list[tuple[object, object]] = [
+        (wanted.order, facts.id_commande),
+        (wanted.client, facts.id_client),
+        (wanted.company, facts.id_societe),
+        (wanted.origin, record.origin),
+        (wanted.message_id, record.message_id),
+        (wanted.account, record.account),
+    ]
+    if any(given is not None and given != there for given, there in asked):
+        return False
+    if wanted.payment_id is not None and wanted.payment_id not in {
+        record.operation_id,
+        record.payment_id if record.kind is Kind.CANCELLATION else None,
+        record.duplicate_of,
+    }:
+        return False
+    if wanted.reference is not None:
+        sent = {e.reference for e in tables.attempts if e.operation_id == record.operation_id}
+        if record.state is State.CALLING:
+            sent.add(record.reference)
+        if wanted.reference not in sent:
+            return False
+    if wanted.states is not None and record.state not in wanted.states:
+        return False
+    is_begun = wanted.since is None or record.first_seen >= wanted.since
+    return is_begun and (wanted.until is None or record.first_seen < wanted.until)

@@ -53,6 +53,7 @@ from worker.records import (
     Status,
 )
 from worker.rules import Rules
+from worker.searches import EVERY_PAYMENT, FoundPayment, PaymentFilter, Place
 
 PAGE = 500
 """Rows per read: a long read keeps the ledger's log from being folded back."""
@@ -343,6 +344,26 @@ class Ledger:
             for entry in page:
                 yield entry
             after = page[-1].failed_at, page[-1].operation_id
+
+    async def search(
+        self,
+        wanted: PaymentFilter = EVERY_PAYMENT,
+        *,
+        after: Place | None = None,
+        limit: int,
+        newest_first: bool = True,
+    ) -> AsyncIterator[FoundPayment]:
+        """At most so many of the operations that are wanted, read page by page."""
+        while limit > 0:
+            size = min(PAGE, limit)
+            page = await self._store.search(
+                wanted, after=after, limit=size, newest_first=newest_first
+            )
+            for found in page:
+                yield found
+            if len(page) < size:
+                return
+            limit, after = limit - size, page[-1].place
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         """What was first seen within that period, and where it stands."""

@@ -35,6 +35,7 @@ from worker.records import (
     Tombstone,
 )
 from worker.rules import BrokerAddress
+from worker.searches import FoundPayment, PaymentFilter, Place
 
 Result = TypeVar("Result")
 
@@ -185,6 +186,17 @@ class Store(Protocol):
         every row of the ledger is read, and a page that ran on until it was full would hold a
         read open for as long as that takes.
         """
+
+    async def search(
+        self, wanted: PaymentFilter, *, after: Place | None, limit: int, newest_first: bool
+    ) -> Sequence[FoundPayment]:
+        """A page of the operations that are wanted, by first receipt and id.
+
+        In a stable order: what comes meanwhile moves none of the others to another page.
+        """
+
+    async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
+        """Adopted duplicates in doubt although the payment they repeat is decided otherwise."""
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         """What was first seen from ``since`` until before ``until``, in one look."""

@@ -45,6 +45,7 @@ from worker.records import (
     Restoration,
     Standing,
 )
+from worker.searches import FoundPayment, PaymentFilter, Place
 
 Result = TypeVar("Result")
 
@@ -315,6 +316,16 @@ class FusedStore:
             lambda: self._inner.decided_operations(
                 origin=origin, since=since, until=until, after=after, limit=limit
             ),
+        )
+
+    async def search(
+        self, wanted: PaymentFilter, *, after: Place | None, limit: int, newest_first: bool
+    ) -> Sequence[FoundPayment]:
+        return await self._inner.search(wanted, after=after, limit=limit, newest_first=newest_first)
+
+    async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
+        return await self._through(
+            "adopted_doubts", lambda: self._inner.adopted_doubts(limit=limit)
         )
 
     async def books(self, *, since: datetime, until: datetime) -> Books:

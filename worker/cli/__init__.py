@@ -39,7 +39,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(
         "payments",
         "worker.cli.payments",
-        "Look at all payments, or at one.",
+        "Find payments, look at all or at one.",
     ),
     Entry(
         "results",

@@ -21,6 +21,11 @@ _TIME = "With its zone: 2026-11-21T20:00:00Z."
 
 COMMANDS = (
     Entry(
+        "find",
+        "worker.cli.payments_found",
+        "Find payments, cancellations and refusals, the newest first; without a filter the newest.",
+    ),
+    Entry(
         "show",
         "worker.cli.payment_shown",
         "Show the history of one payment: request, attempts, answers, dead letter, replays.",
@@ -31,7 +36,7 @@ COMMANDS = (
 def register(app: typer.Typer) -> None:
     """Add the ``payments`` commands."""
     group = typer.Typer(
-        help="Look at all payments, or at one.", cls=group_of(*COMMANDS), no_args_is_help=True
+        help="Find payments, look at all or at one.", cls=group_of(*COMMANDS), no_args_is_help=True
     )
     group.command("report", epilog="Example: payment-worker payments report 2026-11-21")(_report)
     app.add_typer(group, name="payments")

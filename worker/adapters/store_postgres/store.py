@@ -10,7 +10,7 @@ from worker.acts import KeptAct
 from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerUnreachableError
-from worker.adapters.store_postgres import audit, inspection, letters, locks, look_ups
+from worker.adapters.store_postgres import audit, inspection, letters, locks, look_ups, searches
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
@@ -39,6 +39,7 @@ from worker.records import (
     Standing,
 )
 from worker.rules import PostgresAddress
+from worker.searches import FoundPayment, PaymentFilter, Place
 
 Result = TypeVar("Result")
 
@@ -220,6 +221,16 @@ class PostgresStore:
             after=after,
             limit=limit,
         )
+
+    async def search(
+        self, wanted: PaymentFilter, *, after: Place | None, limit: int, newest_first: bool
+    ) -> Sequence[FoundPayment]:
+        return await searches.search(
+            self._open_reader, wanted, after=after, limit=limit, newest_first=newest_first
+        )
+
+    async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
+        return await searches.adopted_doubts(self._open_reader, limit=limit)
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await inspection.books(self._open_reader, since=since, until=until)

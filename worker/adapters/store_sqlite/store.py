@@ -15,7 +15,7 @@ from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import to_micros
-from worker.adapters.store_sqlite import audit, inspection, letters, locks, look_ups
+from worker.adapters.store_sqlite import audit, inspection, letters, locks, look_ups, searches
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.journal import SqliteJournal
 from worker.adapters.store_sqlite.reader import Reader
@@ -42,6 +42,7 @@ from worker.records import (
     Standing,
 )
 from worker.rules import LOCK_SECONDS
+from worker.searches import FoundPayment, PaymentFilter, Place
 
 Result = TypeVar("Result")
 Connect = Callable[[Path, float], sqlite3.Connection]
@@ -212,6 +213,18 @@ class SqliteStore:
                 limit=limit,
             )
         )
+
+    async def search(
+        self, wanted: PaymentFilter, *, after: Place | None, limit: int, newest_first: bool
+    ) -> Sequence[FoundPayment]:
+        return await self._inspect(
+            partial(
+                searches.search, wanted=wanted, after=after, limit=limit, newest_first=newest_first
+            )
+        )
+
+    async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
+        return await self._inspect(partial(searches.adopted_doubts, limit=limit))
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         return await self._inspect(partial(inspection.books, since=since, until=until))
