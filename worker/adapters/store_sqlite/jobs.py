@@ -37,6 +37,9 @@ class Waiting(Protocol):
     """A job, whatever the type of its result."""
 
     @property
+    def is_brief(self) -> bool: ...
+
+    @property
     def is_withdrawn(self) -> bool: ...
 
     def run(self, connection: sqlite3.Connection, *, apart: bool) -> Settle: ...
@@ -46,10 +49,14 @@ class Waiting(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[Result]):
-    """One caller's work; running it yields what to tell the caller once it is durable."""
+    """One caller's work; running it yields what to tell the caller once it is durable.
+
+    Brief work may run where the event loop waits for it.
+    """
 
     work: Work[Result]
     future: asyncio.Future[Result]
+    is_brief: bool
 
     @property
     def is_withdrawn(self) -> bool:

@@ -64,7 +64,7 @@ def connect_writer(path: Path, busy_seconds: float) -> sqlite3.Connection:
 
 
 class SqliteStore:
-    """Group commit in one thread, reads in another; see ``writer`` for what a failure means.
+    """Group commit, reads in a thread beside it; see ``writer`` for what a failure means.
 
     ``failed`` is set when the store refuses everything from now on: the process must end, its
     unacknowledged deliveries come back to another one. ``commits`` counts commits.
@@ -78,7 +78,7 @@ class SqliteStore:
         self._reader = reader
         self._room = room
         self._vault = vault
-        self._known = KnownRecords(vault)  # of the writer's thread alone
+        self._known = KnownRecords(vault)  # of the writer alone
         self._clock = clock
         self.journal = SqliteJournal(writer, reader)
         self._closing: asyncio.Task[None] | None = None
@@ -106,7 +106,7 @@ class SqliteStore:
         opened = partial(_open, path, vault, busy_seconds=busy_seconds, connect=connect)
         writing, reading, room = await asyncio.to_thread(opened, least_free=least_free)
         return cls(
-            writer=Writer(writing, clock, flush_seconds=flush_seconds, busy_tries=busy_tries),
+            writer=Writer(writing, flush_seconds=flush_seconds, busy_tries=busy_tries),
             reader=Reader(reading, vault),
             room=room,
             vault=vault,
@@ -137,7 +137,7 @@ class SqliteStore:
                 connection, self._vault, self._known, needs=needs, apply=apply, now=now
             )
 
-        return await self._writer.submit(work)
+        return await self._writer.submit(work, is_brief=True)
 
     def mark_confirmed(
         self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0

@@ -1,4 +1,4 @@
-"""What one transaction sees and writes. Runs in the writer's thread, inside its transaction."""
+"""What one transaction sees and writes: for brief works in the event loop, else in a thread."""
 
 import sqlite3
 from collections.abc import Callable, Iterator

@@ -1,7 +1,11 @@
-"""Group commit: one thread, one connection, everything that waits in one transaction.
+"""Group commit: one connection, one batch at a time, everything that waits in one transaction.
 
 While a commit waits for the disk, the next batch gathers; that alone makes N concurrent payments
 share a few fsyncs (measured: 15 times the rate of a commit per row at batches of 20).
+
+A batch of payments is written in the event loop and committed in a thread: see ``transactions``.
+What may take long (a list, a search) or must wait for another process's lock is done in the thread
+from beginning to end.
 
 Three kinds of failure are kept apart. One work's own exception reaches its caller alone (see
 ``jobs``). A full disk or a lock fails the batch, and the next one is tried afresh. Everything
@@ -13,91 +17,69 @@ not.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import TypeVar
 from uuid import UUID
 
-from worker.adapters.store_rows.values import Scalar
 from worker.adapters.store_sqlite.files import primary_code
-from worker.adapters.store_sqlite.jobs import HalfWrittenError, Job, Settle, Waiting, Work
-from worker.ports import Clock, StoreUnavailableError
+from worker.adapters.store_sqlite.jobs import Job, Waiting, Work
+from worker.adapters.store_sqlite.transactions import Batch, Transactions, is_passing
+from worker.ports import StoreUnavailableError
 
 Result = TypeVar("Result")
 
-LARGEST_BATCH = 500  # bounds how long the first of a batch waits for the last
+LARGEST_BATCH = 100  # bounds how long the event loop is held: about 0.2 ms for each
 _CLOSED = "the ledger is closed"
 _FAILED = "the ledger failed; this process must end"
-_PASSING = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL})
-_MARK = (
-    "UPDATE answers SET event_confirmed = max(event_confirmed, ? AND resends = ?),"
-    " letter_confirmed = max(letter_confirmed, ?) WHERE event_id = ?"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Mark:
-    event_id: bytes
-    event: bool
-    letter: bool
-    resends: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    """Last item of the queue."""
 
 
 class Writer:
-    """The only one who writes. Methods are called in the event loop; the work runs in a thread.
+    """The only one who writes. Methods are called in the event loop.
 
     ``flush_seconds`` is how long a mark may wait for company. ``commits`` counts the commits;
     ``failed`` is set when the writer has ended for good.
     """
 
     def __init__(
-        self,
-        connection: sqlite3.Connection,
-        clock: Clock,
-        *,
-        flush_seconds: float,
-        busy_tries: int,
+        self, connection: sqlite3.Connection, *, flush_seconds: float, busy_tries: int
     ) -> None:
         self.commits = 0
         self.failed = asyncio.Event()
-        self._connection = connection
-        self._clock = clock
+        self._transactions = Transactions(connection, busy_tries=busy_tries)
         self._flush_seconds = flush_seconds
-        self._busy_tries = busy_tries
         self._loop = asyncio.get_running_loop()
-        self._queue: SimpleQueue[Waiting | _Mark | _Stop] = SimpleQueue()
+        self._queue: list[Waiting] = []
         self._marks: dict[tuple[bytes, int], tuple[bool, bool]] = {}
-        self._flush_at = 0.0
+        self._flush: asyncio.TimerHandle | None = None
+        self._is_flush_due = False
+        self._is_awake = False
         self._refusing = False
         self._stopped = False
         self._defect: BaseException | None = None
+        self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         # A daemon: a process that ends without close() must not hang on a waiting thread, and
         # a commit cut short is what the write-ahead log is made for.
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work[Result]) -> asyncio.Future[Result]:
+    def submit(self, work: Work[Result], *, is_brief: bool = False) -> asyncio.Future[Result]:
         """Queue work for the next batch; the future is done once its commit is durable.
 
-        Cancelling the future takes the work back while it still waits for its batch or for the
-        lock; later nobody can.
+        Brief work looks up a few rows by their keys and no more. Cancelling the future takes the
+        work back while it still waits for its batch or for the lock; later nobody can.
         """
         self.check()
         future: asyncio.Future[Result] = self._loop.create_future()
-        self._queue.put(Job(work, future))
+        self._queue.append(Job(work, future, is_brief))
+        self._wake()
         return future
 
     def mark(self, event_id: UUID, *, event: bool, letter: bool, resends: int) -> None:
         """Queue a mark for the next batch, or for one of its own."""
         self.check()
-        self._queue.put(_Mark(event_id.bytes, event, letter, resends))
+        self._add_mark((event_id.bytes, resends), event=event, letter=letter)
 
     def check(self) -> None:
         """Raise ``StoreUnavailableError`` once the writer is closed or has failed."""
@@ -113,128 +95,106 @@ class Writer:
     async def close(self) -> None:
         """Commit what is queued, marks included, and end the thread."""
         self.refuse()
-        if not self._stopped:
-            self._stopped = True
-            self._queue.put(_Stop())
+        if self._loop.is_closed():  # with whoever was waiting
+            self._stop()
+        else:
+            self._wake()
         await asyncio.to_thread(self._thread.join)
 
-    # --- the thread ----------------------------------------------------------------------------
+    # --- in the event loop ---------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        """Begin the next batch soon; while one is under way, its end does."""
+        if not self._is_awake:
+            self._is_awake = True
+            self._loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        jobs, self._queue = self._queue[:LARGEST_BATCH], self._queue[LARGEST_BATCH:]
+        if self._defect is not None:
+            _reject(jobs, self._defect)
+            self._marks.clear()
+        elif jobs or (self._marks and (self._is_flush_due or self._refusing)):
+            marks, self._marks, self._is_flush_due = self._marks, {}, False
+            self._write(Batch(jobs=jobs, marks=marks))
+            return
+        self._is_awake = False
+        if self._queue:
+            self._wake()
+        elif self._refusing:
+            self._stop()
+
+    def _write(self, batch: Batch) -> None:
+        try:
+            is_written = batch.is_brief and self._transactions.write_at_once(batch)
+        except BaseException as error:  # noqa: BLE001 (it must be told to whom it may concern)
+            self._end(batch, error)
+            return
+        patiently = partial(self._run_patiently, batch)
+        errand = self._transactions.commit if is_written else patiently
+        self._errands.put(partial(self._carry_out, errand, batch))
+
+    def _end(self, batch: Batch, error: BaseException | None) -> None:
+        """Tell the callers, and go on with what has gathered meanwhile."""
+        if error is None:
+            self.commits += 1
+            for settle in batch.settled:
+                settle()
+        else:
+            if not is_passing(error):
+                self._defect = error
+                self.failed.set()
+            elif not self._refusing:
+                # Marks wait for the next chance; lost, each would cost one duplicate event.
+                for key, (event, letter) in batch.marks.items():
+                    self._add_mark(key, event=event, letter=letter)
+            _reject(batch.jobs, error)
+        self._next()
+
+    def _add_mark(self, key: tuple[bytes, int], *, event: bool, letter: bool) -> None:
+        before = self._marks.get(key, (False, False))
+        self._marks[key] = (before[0] or event, before[1] or letter)
+        if self._flush is None:
+            self._flush = self._loop.call_later(self._flush_seconds, self._flush_now)
+
+    def _flush_now(self) -> None:
+        self._flush = None
+        self._is_flush_due = True
+        self._wake()
+
+    def _stop(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+        if not self._stopped:
+            self._stopped = True
+            self._errands.put(None)
+
+    # --- in the thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
-        stopping = False
-        while not stopping:
-            jobs, stopping, due = self._collect()
-            if self._defect is not None:
-                self._tell([job.reject(_unavailable(self._defect)) for job in jobs])
-            elif jobs or (self._marks and (due or stopping)):
-                self._commit_or_reject(jobs)
-        self._connection.close()
+        while (errand := self._errands.get()) is not None:
+            errand()
+        self._transactions.close()
 
-    def _collect(self) -> tuple[list[Waiting], bool, bool]:
-        """Take all that waits; and whether this was the last, and whether marks are due."""
-        jobs: list[Waiting] = []
+    def _run_patiently(self, batch: Batch) -> None:
+        self._transactions.run(batch, is_wanted=lambda: not self._refusing)
+
+    def _carry_out(self, errand: Callable[[], None], batch: Batch) -> None:
+        fault: BaseException | None = None
         try:
-            item = self._queue.get(timeout=self._patience())
-        except Empty:
-            return jobs, False, True
-        while True:
-            match item:
-                case _Stop():
-                    return jobs, True, True
-                case _Mark():
-                    self._add_mark(item)
-                case _:
-                    jobs.append(item)
-            if len(jobs) >= LARGEST_BATCH or self._queue.empty():
-                return jobs, False, self._patience() == 0
-            item = self._queue.get()
-
-    def _patience(self) -> float | None:
-        """Seconds until marks must be written; without marks there is no hurry."""
-        if not self._marks:
-            return None
-        return max(0.0, self._flush_at - self._clock.monotonic())
-
-    def _add_mark(self, mark: _Mark) -> None:
-        if not self._marks:
-            self._flush_at = self._clock.monotonic() + self._flush_seconds
-        key = (mark.event_id, mark.resends)
-        event, letter = self._marks.get(key, (False, False))
-        self._marks[key] = (event or mark.event, letter or mark.letter)
-
-    def _commit_or_reject(self, jobs: Sequence[Waiting]) -> None:
+            errand()
+        except BaseException as error:  # noqa: BLE001 (it must be told to whom it may concern)
+            fault = error
         try:
-            settled = self._commit(jobs)
-        except BaseException as error:  # noqa: BLE001 (the thread's end must be told to whom it may concern)
-            if not _is_passing(error):
-                self._defect = error
-                self._call(self.failed.set)
-            # Marks wait for the next chance; lost, each would cost one duplicate event.
-            self._flush_at = self._clock.monotonic() + self._flush_seconds
-            settled = [job.reject(_unavailable(error)) for job in jobs]
-        self._tell(settled)
-
-    def _commit(self, jobs: Sequence[Waiting]) -> list[Settle]:
-        try:
-            settled = self._transact(jobs, apart=False)
-        except HalfWrittenError:
-            settled = self._transact(jobs, apart=True)
-        self.commits += 1
-        self._marks.clear()
-        return settled
-
-    def _transact(self, jobs: Sequence[Waiting], *, apart: bool) -> list[Settle]:
-        self._begin()
-        try:
-            self._write_marks()
-            settled = [
-                job.run(self._connection, apart=apart) for job in jobs if not job.is_withdrawn
-            ]
-            self._connection.execute("COMMIT")
-        finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        return settled
-
-    def _begin(self) -> None:
-        """Take the write lock: SQLite itself waits for it, several times over."""
-        for remaining in reversed(range(self._busy_tries)):
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                is_busy = primary_code(error) == sqlite3.SQLITE_BUSY
-                if not is_busy or not remaining or self._refusing:
-                    raise  # a ledger that is being closed does not wait again
-            else:
-                return
-
-    def _write_marks(self) -> None:
-        if self._marks:
-            rows: list[tuple[Scalar, ...]] = [
-                (int(event), resends, int(letter), event_id)
-                for (event_id, resends), (event, letter) in self._marks.items()
-            ]
-            self._connection.executemany(_MARK, rows)
-
-    def _tell(self, settled: Sequence[Settle]) -> None:
-        if settled:
-            self._call(partial(_settle, settled))
-
-    def _call(self, callback: Settle) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback)
+            self._loop.call_soon_threadsafe(self._end, batch, fault)
         except RuntimeError:
             # The loop has ended: nobody is left to tell, and what was committed stays.
             self._refusing = True
 
 
-def _settle(settled: Sequence[Settle]) -> None:
-    for settle in settled:
-        settle()
-
-
-def _is_passing(error: BaseException) -> bool:
-    return isinstance(error, sqlite3.Error) and primary_code(error) in _PASSING
+def _reject(jobs: Sequence[Waiting], error: BaseException) -> None:
+    for job in jobs:
+        job.reject(_unavailable(error))()
 
 
 def _unavailable(error: BaseException) -> StoreUnavailableError:
