@@ -26,6 +26,7 @@ from worker.lifecycle.aside import (
 )
 from worker.lifecycle.cancel import CancelClaimed, CancelWish, claim_cancellation
 from worker.lifecycle.claim import claim
+from worker.lifecycle.duplicates import follow_owner
 from worker.lifecycle.edit import Edited, EditWish, NotEdited, edit_email
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
 from worker.lifecycle.prospects import groups_of
@@ -33,6 +34,7 @@ from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.resend import Resending, ResendWish, resend
 from worker.lifecycle.restore import Restored, is_in_doubt_after, restore
+from worker.lifecycle.ruling import RulingWish, Verdict, rule
 from worker.lifecycle.settle import Settled, Settlement, settle
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
 from worker.look_ups import LookUpPlan
@@ -164,6 +166,29 @@ class Ledger:
             return edit_email(view, wish, self._clock.now())
 
         return await self._store.transact(wish.needs, apply)
+
+    async def rule(self, wish: RulingWish) -> Verdict:
+        """Write a person's word on a doubt; audited, see ``lifecycle.ruling``."""
+
+        def apply(view: View) -> Change[Verdict]:
+            return rule(view, wish, self._rules, self._clock.now())
+
+        return await self._store.transact(wish.needs, apply)
+
+    async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
+        """Duplicates that still answer a doubt although the payment they repeat is decided."""
+        return await self._store.adopted_doubts(limit=limit)
+
+    async def follow(self, operation_id: UUID) -> Decided | None:
+        """Answer a duplicate as its payment; see ``lifecycle.duplicates``."""
+        found = await self._store.find(operation_id)
+        if found is None or found[0].duplicate_of is None:
+            return None
+
+        def apply(view: View) -> Change[Decided | None]:
+            return follow_owner(view, operation_id, self._clock.now())
+
+        return await self._store.transact(Needs((operation_id, found[0].duplicate_of)), apply)
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
         """Read one operation and its latest answer."""

@@ -3,7 +3,8 @@
 The un-acknowledged request is the outbox of the normal path. What has no request in hand (a
 settled doubt, a late answer, a decision whose confirm was lost) is published from here, and a
 claim whose message never came back is brought into doubt; a wait whose message never came back
-is decided once it is too old for another attempt. Dead letters are not sent from here:
+is decided once it is too old for another attempt; a duplicate that was answered with a doubt gets
+what became of it. Dead letters are not sent from here:
 their body travels with the message only.
 """
 
@@ -42,7 +43,8 @@ claims and waits must still be looked at now and then.
 class Sweep:
     """What one sweep did: events confirmed, set aside, still owed, claims in doubt, waits ended.
 
-    ``overdue`` counts waits whose message should have come back long ago (at most ``BATCH``).
+    ``overdue`` counts waits whose message should have come back long ago (at most ``BATCH``),
+    ``followed`` duplicates that were answered as the payment they repeat.
     """
 
     announced: int
@@ -51,6 +53,7 @@ class Sweep:
     doubted: int
     overdue: int = 0
     abandoned: int = 0
+    followed: int = 0
 
 
 class Sweeper:
@@ -77,6 +80,9 @@ class Sweeper:
         abandoned = await self._each(
             overdue, lambda each: self._ledger.abandon(each, older_than=EXPIRED_AGE)
         )
+        followed = await self._each(
+            await self._ledger.adopted_doubts(limit=BATCH), self._ledger.follow
+        )
         taken, said = await self._publish_owed()
         return Sweep(
             announced=said[Announcement.CONFIRMED],
@@ -85,6 +91,7 @@ class Sweeper:
             doubted=doubted,
             overdue=len(overdue),
             abandoned=abandoned,
+            followed=followed,
         )
 
     async def _publish_owed(self) -> tuple[int, Counter[Announcement]]:

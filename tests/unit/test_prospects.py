@@ -12,6 +12,7 @@ from tests.rows import Rows
 from tests.store_samples import decided_record
 from worker.codes import Category, Code
 from worker.letters import Advice, LetterCase, LetterTally, Verdict
+from worker.lifecycle.limits import may_be_applied
 from worker.lifecycle.prospects import ADVICE, groups_of, prospect_of, verdict_of
 from worker.lifecycle.reopen import Reopened, reopen
 from worker.model import OperationClass
@@ -70,6 +71,9 @@ def test_every_code_has_its_advice() -> None:
         (replace(UNANSWERED, is_expired=True), Verdict.HOPELESS),
         (replace(UNANSWERED, is_superseded=True), Verdict.HOPELESS),
         (DOUBT, Verdict.UNKNOWN),
+        (replace(DOUBT, may_be_applied=False), Verdict.SAFE),
+        (replace(DOUBT, may_be_applied=False, code=Code.LEDGER_LOST), Verdict.SAFE),
+        (replace(DOUBT, may_be_applied=False, is_expired=True), Verdict.HOPELESS),
         (replace(DOUBT, is_expired=True), Verdict.UNKNOWN),
         (replace(DOUBT, operation_class=OperationClass.ORPHAN_SAFE), Verdict.SAFE),
         (
@@ -112,7 +116,7 @@ def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_
         (State.FAILED, State.IN_DOUBT),
         (None, *OperationClass),
         (False, True),
-        (0, 1),
+        ((0, 0), (1, 0), (1, 1)),
     ):
         record = replace(
             decided_record(state=state),
@@ -120,7 +124,8 @@ def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_
             kind=kind,
             operation_class=operation_class,
             link_published=published,
-            unknown_attempts=unknown,
+            unknown_attempts=unknown[0],
+            cleared_attempts=unknown[1],
         )
         case = LetterCase(
             code=code,
@@ -128,7 +133,7 @@ def test_what_is_called_safe_the_ledger_reopens_and_what_may_be_applied_it_does_
             state=state,
             operation_class=operation_class,
             link_published=published,
-            may_be_applied=bool(unknown),
+            may_be_applied=may_be_applied(record),
             is_expired=False,
             names_order=True,
             is_superseded=False,

@@ -57,12 +57,17 @@ def row(
 
 
 def may_be_reopened(record: Record) -> bool:
-    """Contract section 2, Replay: no attempt applied or possibly so, apart from an orphan."""
-    if record.kind is Kind.REFUSAL or record.code is Code.LEDGER_LOST:
+    """Contract section 2, Replay: no attempt applied or possibly so, apart from an orphan.
+
+    A doubt is sure once somebody has cleared all it counts.
+    """
+    is_doubt = record.state is State.IN_DOUBT
+    is_sure = record.unknown_attempts == record.cleared_attempts
+    is_sure = is_sure and (not is_doubt or record.unknown_attempts > 0)
+    if record.kind is Kind.REFUSAL or (record.code is Code.LEDGER_LOST and not is_sure):
         return False
     if record.state not in {State.FAILED, State.IN_DOUBT}:
         return False
-    is_sure = record.state is State.FAILED and record.unknown_attempts == record.cleared_attempts
     harmless = {OperationClass.READ, OperationClass.IDEMPOTENT}
     is_orphan = record.operation_class is OperationClass.ORPHAN_SAFE and not record.link_published
     return is_sure or record.operation_class in harmless or is_orphan

@@ -18,12 +18,14 @@ from tests.core import (
     Said,
     World,
     basket,
+    email_of,
     initiation,
 )
 from tests.provider_examples import BASKET_ROUTE
-from tests.rows import claim_wish
+from tests.rows import claim_wish, reading
 from tests.unit.test_cancel import WISH as REMOVAL
 from worker.codes import Code
+from worker.lifecycle.ruling import Ruled, RulingWish, WasApplied
 from worker.lifecycle.wishes import Decided, Won
 from worker.messages import Exchange
 from worker.ports import StoreUnavailableError
@@ -193,6 +195,31 @@ async def test_an_abandoned_claim_becomes_in_doubt_and_its_answer_is_sent() -> N
     assert (await sweep(world)).announced == 1
     (event,) = world.broker.events
     assert event["code"] == "outcome_unknown"
+
+
+async def test_a_duplicate_of_a_doubt_gets_what_became_of_it() -> None:
+    """Also where the person who settled it is long gone: every sweep looks."""
+    world = World()
+    worker = world.worker()
+    await worker.ledger.claim(claim_wish(BASKET_ROUTE, delivery=basket()))
+    pass_time(world, EXPIRED_AGE * 2)
+    await sweep(world)
+    again = initiation("key-2", payment_target="MILLIET", email=email_of("key-1"))
+    await worker.processor.handle(replace(again, received_at=world.clock.now()))
+    assert [event["code"] for event in world.broker.events] == ["outcome_unknown"]
+    assert await sweep(world) == NOTHING
+    owner = world.store.tables.records[reading(basket()).envelope.operation_id]
+    ruled = await worker.ledger.rule(
+        RulingWish(record=owner, ruling=WasApplied(item_id="17"), actor="o.perator", reason="seen")
+    )
+    assert isinstance(ruled, Ruled)
+    assert (await sweep(world)).followed == 1
+    pass_time(world, UNPUBLISHED_AGE + MOMENT)
+    assert (await sweep(world)).announced == 3, "the doubt itself had never been told"
+    told = {event["duplicate_of"]: event for event in world.broker.events if event["sequence"] == 2}
+    assert set(told) == {None, str(owner.operation_id)}
+    assert {event["basket_item_id"] for event in told.values()} == {"17"}
+    assert len({event["payment_id"] for event in told.values()}) == 2
 
 
 async def test_the_letter_of_an_abandoned_claim_waits_for_its_message() -> None:

@@ -56,6 +56,7 @@ class Sweeping:
             doubted=swept.doubted,
             overdue=swept.overdue,
             abandoned=swept.abandoned,
+            followed=swept.followed,
         )
 
     def _surprised(self, error: Exception) -> None:

@@ -144,6 +144,7 @@ def answered(
         lease_until=None,
         next_attempt_at=None,
         token=record.token if state is State.IN_DOUBT else None,
+        unknown_attempts=_unknown_attempts(record, state),
         email=record.email if _may_be_removed(state, item_id) else None,
     )
     answer = Answer(
@@ -154,6 +155,16 @@ def answered(
         traceparent=record.traceparent,
     )
     return closed, answer
+
+
+def _unknown_attempts(record: Record, state: State) -> int:
+    """In doubt, more attempts are unknown than cleared, whether or not this ledger saw one.
+
+    So a doubt that a person or a look-up has cleared is known from one that nobody has.
+    """
+    if state is not State.IN_DOUBT:
+        return record.unknown_attempts
+    return max(record.unknown_attempts, record.cleared_attempts + 1)
 
 
 def _may_be_removed(state: State, item_id: str | None) -> bool:

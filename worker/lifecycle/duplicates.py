@@ -8,12 +8,12 @@ from uuid import UUID
 from worker.codes import Code
 from worker.identity import operation_id_of
 from worker.lifecycle.births import decided_at_birth, fresh_record
-from worker.lifecycle.decide import Reason
+from worker.lifecycle.decide import Reason, decided
 from worker.lifecycle.table import Move
-from worker.lifecycle.wishes import Claim, Claimed, Held, stored_answer
+from worker.lifecycle.wishes import Claim, Claimed, Decided, Held, stored_answer
 from worker.model import Fingerprint
 from worker.ports import View
-from worker.records import Change, Kind, Record, State
+from worker.records import AuditEntry, Change, Kind, Record, State
 from worker.rules import Rules
 
 NO_ORDER = "0"
@@ -73,6 +73,47 @@ def _adopted(wish: Claim, owner: Record, now: datetime) -> Change[Claimed]:
             fresh, Move.SUCCEED, now, None, link=owner.link, item_id=owner.item_id
         )
     return decided_at_birth(fresh, Move.DOUBT, now, Reason(code=owner.code or Code.OUTCOME_UNKNOWN))
+
+
+def follow_owner(view: View, operation_id: UUID, now: datetime) -> Change[Decided | None]:
+    """Give a duplicate in doubt the answer that the payment it repeats came to; audited.
+
+    It was answered with that payment's doubt, so it is owed what became of it: the same, under its
+    own id, for its own origin (contract section 2). Returns ``None`` and writes nothing while that
+    payment is undecided, or when the duplicate is no doubt any more.
+    """
+    record = view.record(operation_id)
+    if record is None or record.state is not State.IN_DOUBT or record.duplicate_of is None:
+        return Change(result=None)
+    owner = view.record(record.duplicate_of)
+    if owner is None or owner.state.is_open or owner.state is State.IN_DOUBT:
+        return Change(result=None)
+    again = replace(
+        record,
+        sequence=record.sequence + 1,
+        cleared_attempts=record.unknown_attempts,
+        account=owner.account,
+        reference=owner.reference,
+    )
+    if owner.state is State.SUCCEEDED:
+        link = owner.link if owner.link_published else None
+        closed, answer = decided(again, Move.SUCCEED, now, link=link, item_id=owner.item_id)
+    else:
+        is_cancelled = owner.state is State.CANCELLED
+        code = Code.ALREADY_CANCELLED if is_cancelled else owner.code
+        reason = Reason(code=code or Code.PROVIDER_UNAVAILABLE)
+        closed, answer = decided(again, Move.FAIL, now, reason=reason)
+        # Its own letter is overtaken; another one nobody could write, for lack of the body.
+        answer = replace(answer, letter=None)
+    act = AuditEntry(
+        at=now,
+        actor="worker",
+        action="follow",
+        operation_id=operation_id,
+        detail=f"sequence {closed.sequence}, as payment {owner.operation_id}: {owner.state}",
+    )
+    result = Decided(answer, closed, repeated=False)
+    return Change(result=result, records=(closed,), answers=(answer,), audit=(act,))
 
 
 def is_superseded(view: View, wish: Claim, sequence: int) -> bool:

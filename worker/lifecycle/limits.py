@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from worker.model import OperationClass
-from worker.records import Record
+from worker.records import Record, State
 from worker.retry import LADDER
 from worker.rules import Rules
 
@@ -22,8 +22,12 @@ def is_expired(record: Record, rules: Rules, at: datetime) -> bool:
 
 
 def may_be_applied(record: Record) -> bool:
-    """Whether an earlier attempt ended unknown and nobody has cleared it since."""
-    return record.unknown_attempts > record.cleared_attempts
+    """Whether an earlier attempt ended unknown and nobody has cleared it since.
+
+    A doubt counts one such attempt at least; one that counted none would be no proof of anything.
+    """
+    is_uncounted = record.state is State.IN_DOUBT and not record.unknown_attempts
+    return is_uncounted or record.unknown_attempts > record.cleared_attempts
 
 
 def attempts_used_up(record: Record) -> bool:

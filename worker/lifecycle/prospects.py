@@ -93,9 +93,9 @@ def _refusal_bar(case: LetterCase) -> Prospect | None:
 
 
 def _doubt_bar(case: LetterCase) -> Prospect | None:
-    if case.code is Code.LEDGER_LOST:
+    if case.code is Code.LEDGER_LOST and case.may_be_applied:
         return Prospect(Verdict.UNKNOWN, "Its history is lost: ask the provider what it has.")
-    if _is_doubtful(case) and not may_be_asked_again(
+    if case.may_be_applied and not may_be_asked_again(
         case.operation_class, link_published=case.link_published
     ):
         return Prospect(
@@ -131,7 +131,11 @@ def _advised(advice: Advice, case: LetterCase) -> Prospect:
             return Prospect(
                 Verdict.SAFE, "Nothing was applied: replay it once the cause is mended."
             )
-        case Advice.LOOK_UP if _is_doubtful(case):
+        case Advice.LOOK_UP if case.state is State.IN_DOUBT and not case.may_be_applied:
+            return Prospect(
+                Verdict.SAFE, "Nothing was applied, as was found out at the provider: replay it."
+            )
+        case Advice.LOOK_UP if case.may_be_applied:
             return Prospect(
                 Verdict.SAFE, "Asking again is harmless: nobody received what it may have left."
             )
@@ -149,10 +153,6 @@ def _advised(advice: Advice, case: LetterCase) -> Prospect:
             return Prospect(Verdict.HOPELESS, "It cannot succeed any more under this key.")
         case other:
             assert_never(other)
-
-
-def _is_doubtful(case: LetterCase) -> bool:
-    return case.state is State.IN_DOUBT or case.may_be_applied
 
 
 def groups_of(tallies: Iterable[LetterTally]) -> tuple[LetterGroup, ...]:

@@ -181,10 +181,9 @@ def _bar(record: Record) -> str | None:
         return f"it is open ({record.state})"
     if record.state in {State.SUCCEEDED, State.CANCELLED}:
         return f"it is decided: {record.state}"
-    if record.code is Code.LEDGER_LOST:
+    if record.code is Code.LEDGER_LOST and may_be_applied(record):
         return "its history is lost; a person must check at the provider"
-    is_doubtful = record.state is State.IN_DOUBT or may_be_applied(record)
-    if is_doubtful and not may_be_asked_again(
+    if may_be_applied(record) and not may_be_asked_again(
         record.operation_class, link_published=record.link_published
     ):
         return "an attempt may have been applied; ask the provider what it has"

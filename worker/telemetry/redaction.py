@@ -46,6 +46,7 @@ ALLOWED = frozenset(
         "labels.doubted",
         "labels.environment",
         "labels.file",
+        "labels.followed",
         "labels.host",
         "labels.in_flight",
         "labels.known_until",
