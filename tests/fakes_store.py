@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from hashlib import sha256
 from typing import TypeVar
 from uuid import UUID
 
 from tests.fakes_journal import MemoryJournal, MemoryRuns
+from tests.fakes_retention import MemoryRetention
 from worker.acts import BEGINNING, KeptAct, next_place
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_rows.answers import in_order
@@ -25,7 +27,7 @@ from worker.letters import (
 from worker.lifecycle.duplicates import NO_ORDER
 from worker.lifecycle.limits import may_be_applied
 from worker.look_ups import Doubt, LookUp, LookUpPlan, PlanState
-from worker.model import Facts, Fingerprint, Origin, RunMode
+from worker.model import EmailMark, Facts, Fingerprint, Origin, RunMode, Secret
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -71,6 +73,11 @@ class MemoryTables:
     look_ups: list[LookUp] = field(default_factory=list)
     replays: MemoryRuns = field(default_factory=MemoryRuns)
 
+    @property
+    def letters_found(self) -> set[UUID]:
+        """Whose letters the last walk round their queue has met unanswered."""
+        return set(self.unanswered)
+
     def answer_of(self, record: Record | None) -> Answer | None:
         """The answer that a record names."""
         if record is None or record.event_id is None:
@@ -94,6 +101,7 @@ class MemoryStore:
             write=self._submit,
             read=self._read,
         )
+        self.retention = MemoryRetention(lambda: self.tables, self._submit)
         self.failed = asyncio.Event()
         self.commits = 0
         self.room = True
@@ -109,6 +117,9 @@ class MemoryStore:
     def clock(self) -> Clock:
         """The clock of everybody who uses these rows."""
         return self._clock
+
+    def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
+        return (EmailMark(sha256(email.reveal().strip().lower().encode()).digest()[:20]),)
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
         def work() -> Result:

@@ -24,6 +24,7 @@ from worker.letters import UnansweredLetter
 from worker.look_ups import Finding, LookUp, LookUpPlan, PlanState
 from worker.model import (
     Cents,
+    EmailMark,
     Facts,
     Fault,
     Fingerprint,
@@ -299,6 +300,7 @@ records = st.builds(
     email=st.none() | secrets,
     duplicate_of=maybe_id,
     reopened_by=maybe_text,
+    email_mark=st.none() | st.binary(min_size=20, max_size=20).map(EmailMark),
 )
 
 statuses = st.integers(min_value=100, max_value=599)

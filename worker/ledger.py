@@ -88,6 +88,7 @@ class Ledger:
 
     async def claim(self, wish: Claim) -> Claimed:
         """Claim a payment, or learn why not; see ``lifecycle.claim``."""
+        wish = replace(wish, email_mark=self._store.email_marks(wish.request.email)[0])
 
         def apply(view: View) -> Change[Claimed]:
             return claim(view, wish, self._rules, self._clock.now(), self._restoration)
@@ -161,6 +162,7 @@ class Ledger:
 
     async def edit_email(self, wish: EditWish) -> Edited | NotEdited:
         """Have a failed payment go by another e-mail; audited, see ``lifecycle.edit``."""
+        wish = replace(wish, email_mark=self._store.email_marks(wish.after.email)[0])
 
         def apply(view: View) -> Change[Edited | NotEdited]:
             return edit_email(view, wish, self._clock.now())

@@ -21,6 +21,9 @@ Identity = NewType("Identity", str)
 Fingerprint = NewType("Fingerprint", str)
 """SHA-256 (64 hex digits) over what a payment asks for: contract section 2."""
 
+EmailMark = NewType("EmailMark", bytes)
+"""What rows about an e-mail are found by: a keyed hash of it, with the id of its key before it."""
+
 Origin = NewType("Origin", str)
 """A normalised ``id_origin``: ``[a-z0-9-]``, at most 32 characters, never empty."""
 

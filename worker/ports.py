@@ -15,6 +15,7 @@ from worker.messages import OutgoingMessage, Publication
 from worker.model import (
     CancelRequest,
     Delivery,
+    EmailMark,
     Fingerprint,
     Origin,
     PaymentRequest,
@@ -26,12 +27,14 @@ from worker.records import (
     Books,
     Change,
     DecidedPage,
+    Erased,
     History,
     Needs,
     QueueLock,
     Record,
     Restoration,
     Standing,
+    Stretch,
     Tombstone,
 )
 from worker.rules import BrokerAddress
@@ -85,6 +88,9 @@ class Store(Protocol):
 
     Every method raises ``StoreUnavailableError`` when the store cannot be used.
     """
+
+    def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
+        """What rows about an e-mail are found by; new ones carry the first."""
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
         """Run ``apply`` in a transaction and return its result once the change is durable.
@@ -314,6 +320,37 @@ class ReplayJournal(Protocol):
 
     async def step_tallies(self, run: str) -> Sequence[StepTally]:
         """All steps of a run counted by state and result, in no order."""
+
+
+class Retention(Protocol):
+    """Erasing what need not be kept any longer, each stretch in one small write.
+
+    What is open or in doubt is never touched, nor what an open or doubtful cancellation is about.
+    ``updated_at`` stays: nothing was decided. Every method raises ``StoreUnavailableError`` when
+    the store cannot be used, and may be run again.
+    """
+
+    async def erase_emails(self, stretch: Stretch) -> Erased:
+        """Erase e-mails with their marks and fingerprints; the rows stay, and their answers.
+
+        With them go the links that no repeat will ever send: those of attempts, which are
+        evidence, and of answers that a later one has replaced.
+        """
+
+    async def erase_links(self, stretch: Stretch) -> Erased:
+        """Erase links of published answers whose e-mail is erased: repeats say ``link_erased``."""
+
+    async def remove_operations(self, stretch: Stretch) -> Erased:
+        """Remove rows whose e-mail is erased, with their answers and attempts.
+
+        They stay while an answer is unpublished or a dead letter waits for a person.
+        """
+
+    async def remove_runs(self, stretch: Stretch) -> Erased:
+        """Remove replay runs that ended before then, with their steps."""
+
+    async def remove_tombstones(self, *, until: datetime, is_dry: bool) -> int:
+        """Remove cancellations' tombstones that have expired by then; how many there were."""
 
 
 class Transport(Protocol):

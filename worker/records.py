@@ -11,6 +11,7 @@ from worker.calls import Try
 from worker.codes import Code
 from worker.look_ups import LookUp, LookUpPlan
 from worker.model import (
+    EmailMark,
     Facts,
     Fault,
     Fingerprint,
@@ -147,7 +148,9 @@ class Record:
     ``cleared_attempts`` how many of these a reopening has declared harmless,
     ``opened_attempts`` the attempts made before the current opening (the ladder starts anew
     with each), ``reopened_by`` the replay run that opened it last, ``waits`` the uncounted waits
-    of a cancellation for its payment.
+    of a cancellation for its payment. ``email`` is kept only where a later call needs it,
+    ``email_mark`` finds the payments of an e-mail; retention erases both with ``fingerprint``,
+    which contains it.
     """
 
     operation_id: UUID
@@ -190,6 +193,7 @@ class Record:
     email: Secret | None = None
     duplicate_of: UUID | None = None
     reopened_by: str | None = None
+    email_mark: EmailMark | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -353,6 +357,34 @@ class DecidedPage:
 
     operations: tuple[UUID, ...]
     after: UUID | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """What retention looks at in one go: rows made after one time, decided before another.
+
+    At most ``limit`` of them, the oldest first, and more where several were made at once.
+    ``is_dry`` counts what would be erased and writes nothing; ``is_unerased`` then looks at rows
+    whose e-mail is not erased yet, which goes before all else.
+    """
+
+    before: datetime
+    after: datetime | None = None
+    limit: int = 200
+    is_dry: bool = False
+    is_unerased: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erased:
+    """What was erased of a stretch, and what had to stay.
+
+    ``after`` is when the last row was made that was looked at; ``None`` at the end.
+    """
+
+    erased: int
+    kept: int
+    after: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

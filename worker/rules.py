@@ -46,6 +46,22 @@ class Rules:
         return max(0.0, self.delivery_seconds - needed)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Periods:
+    """How long the ledger keeps what (payment rules section 7), each from the decision on.
+
+    ``emails``: an e-mail, its mark and the fingerprint that contains it. ``links``: a payment
+    link; one may be payable for 90 days, and 30 more are its record. ``rows``: everything else of
+    an operation; 13 months of at most 397 days, for which its key must be known (contract section
+    2). ``letters``: how old a dead letter may grow before a person has seen to it.
+    """
+
+    emails: timedelta = timedelta(days=30)
+    links: timedelta = timedelta(days=120)
+    rows: timedelta = timedelta(days=397)
+    letters: timedelta = timedelta(days=180)
+
+
 TOLERATED_SKEW = timedelta(seconds=2)
 """Between two clocks that are kept in time; a signed request is refused at 30 seconds."""
 

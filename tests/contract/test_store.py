@@ -42,7 +42,7 @@ from worker.adapters.store_sqlite import SqliteStore, initialise
 from worker.codes import Code
 from worker.letters import EVERY_LETTER, LetterCase, LetterEntry, LetterFilter, LetterTally
 from worker.model import Facts, OperationClass, Origin, PaymentTarget, RunMode
-from worker.ports import Clock, ReplayJournal, Store, StoreUnavailableError, View
+from worker.ports import Clock, ReplayJournal, Retention, Store, StoreUnavailableError, View
 from worker.records import (
     ActFacts,
     Answer,
@@ -79,6 +79,9 @@ class ObservableStore(Store, Protocol):
 
     @property
     def journal(self) -> ReplayJournal: ...
+
+    @property
+    def retention(self) -> Retention: ...
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]: ...
 

@@ -23,7 +23,7 @@ from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.look_ups import Doubt, LookUpPlan
 from worker.messages import Exchange, OutgoingMessage, Publication
-from worker.model import Delivery, Origin
+from worker.model import Delivery, EmailMark, Origin, Secret
 from worker.ports import (
     LetterInHand,
     LetterQueue,
@@ -213,6 +213,9 @@ class FusedStore:
     def journal(self) -> "FusedJournal":
         """The journal of the same store, under the same fuse."""
         return FusedJournal(self._inner.journal, self._fuse)
+
+    def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
+        return self._inner.email_marks(email)
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
         return await self._through(_name_of(apply), lambda: self._inner.transact(needs, apply))

@@ -234,3 +234,16 @@ def test_a_restoration_is_recorded_once_and_checked_while_in_force(
     assert again == first | {"recorded": False}
     assert program.run([*sound, "check", "--only", "LED", "--strict"]) == 3
     assert "came back from a backup" in capsys.readouterr().out
+
+
+def test_a_ledger_with_nothing_past_its_time_is_left_as_it_is(
+    sound: list[str], capsys: Captured
+) -> None:
+    for words in (("ledger", "maintain"), ("ledger", "maintain", "--dry-run")):
+        assert program.run([*sound, *words, "--json"]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told.pop("dry_run") is ("--dry-run" in words)
+        assert set(told) == {"emails", "links", "rows", "runs", "tombstones", "held"}
+        assert not any(told.values())
+    assert program.run([*sound, "ledger", "maintain"]) == 0
+    assert "Erased 0 e-mails, 0 links, 0 operations" in capsys.readouterr().err

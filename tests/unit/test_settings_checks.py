@@ -41,6 +41,11 @@ def test_the_sample_is_sound_for_staging_and_for_production(tmp_path: Path) -> N
         ({"TIMING__STOP_GRACE_SECONDS": "130"}, "timing.stop_grace_seconds", "drain_seconds <"),
         ({"BROKER__CONCURRENCY": "3"}, "broker.prefetch", "ceil(prefetch / concurrency)"),
         ({"BROKER__CERTIFICATE_FILE": "/x"}, "broker.key_file", "come together"),
+        ({"RETENTION__LETTERS": "397d"}, "retention.rows", "letters + max_age <= rows"),
+        ({"RETENTION__LINKS": "398d"}, "retention.rows", "links <= rows"),
+        ({"RETENTION__EMAILS": "121d"}, "retention.links", "emails <= links"),
+        ({"TIMING__MAX_AGE": "31d"}, "retention.emails", "max_age, duplicate_window and"),
+        ({"TIMING__DUPLICATE_WINDOW": "31d"}, "retention.emails", "<= emails"),
     ],
 )
 def test_numbers_that_do_not_fit_together_are_refused(
@@ -340,3 +345,10 @@ def test_what_is_unwise_about_a_database_is_said(
     assert {each.name for each in loaded.warnings if each.name.startswith("ledger.")} - {
         "ledger.keys"
     } == warned
+
+
+def test_a_key_that_is_forgotten_sooner_than_the_contract_says_is_told(tmp_path: Path) -> None:
+    loaded = load_sample(tmp_path, variables={"RETENTION__ROWS": "200d"})
+    (warning,) = [each for each in loaded.warnings if each.check == "CFG005"]
+    assert warning.name == "retention.rows"
+    assert "13 months" in warning.sentence

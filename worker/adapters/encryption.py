@@ -2,19 +2,31 @@
 
 Fernet (AES-128-CBC with HMAC-SHA-256, random IV) from the ``cryptography`` package: a token that
 was altered, cut or sealed under another key is refused, never read wrongly.
+
+An e-mail is looked up by its mark, an HMAC under a pepper that follows from the encryption key
+(HKDF, RFC 5869): no second secret to keep, and who has the rows without the key cannot try
+addresses. The id of the key stands before it, so marks of an older key are still found while that
+key is supplied.
 """
 
+import base64
 import hashlib
+import hmac
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
 from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from worker.model import Secret
+from worker.model import EmailMark, Secret
 
 _KEY_ID_LENGTH = 8
+_PEPPER_USE = b"payment-worker: e-mail marks, version 1"
+_MARK_LENGTH = 16  # half of SHA-256, the least that RFC 2104 section 5 advises
 _SEPARATOR = ":"
 # Stricter than the decoder, which skips foreign characters: one key must have one id.
 _KEY = re.compile(r"[A-Za-z0-9_-]{43}=")
@@ -82,11 +94,13 @@ class Vault:
         if not keys:
             raise UnusableKeyError(1, "is missing: at least one is needed")
         self._locks: dict[str, Fernet] = {}
+        self._peppers: dict[str, bytes] = {}
         for position, key in enumerate(keys, start=1):
             lock, key_id = _load(position, key)
             if key_id in self._locks:
                 raise UnusableKeyError(position, "has the same id as one before it")
             self._locks[key_id] = lock
+            self._peppers[key_id] = _pepper(key)
         self._first = next(iter(self._locks))
 
     @property
@@ -98,6 +112,18 @@ class Vault:
         """Encrypt under the first key; the same secret gives another token each time."""
         token = self._locks[self._first].encrypt(secret.reveal().encode())
         return Sealed(self._first, token.decode("ascii"))
+
+    def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
+        """What rows about an e-mail carry to be found by, under each key, the sealing one first.
+
+        HMAC-SHA-256 over the trimmed e-mail in small letters (payment rules section 7), in
+        Unicode form C as in the fingerprint.
+        """
+        text = unicodedata.normalize("NFC", email.reveal().strip().lower()).encode()
+        return tuple(
+            EmailMark(bytes.fromhex(key_id) + hmac.digest(pepper, text, "sha256")[:_MARK_LENGTH])
+            for key_id, pepper in self._peppers.items()
+        )
 
     def open(self, sealed: Sealed) -> Secret:
         """Decrypt; raises ``UnknownKeyError`` or ``BrokenSealError``."""
@@ -143,3 +169,8 @@ def _load(position: int, key: Secret) -> tuple[Fernet, str]:
     if not _KEY.fullmatch(text):
         raise UnusableKeyError(position, "is not 32 bytes in URL-safe base64")
     return Fernet(text), hashlib.sha256(text.encode()).hexdigest()[:_KEY_ID_LENGTH]
+
+
+def _pepper(key: Secret) -> bytes:
+    raw = base64.urlsafe_b64decode(key.reveal().strip())
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=_PEPPER_USE).derive(raw)

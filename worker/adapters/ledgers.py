@@ -12,7 +12,7 @@ from worker.adapters.store_migrations import Initialisation
 from worker.adapters.store_sqlite import SqliteStore
 from worker.adapters.store_sqlite import initialise as initialise_sqlite
 from worker.adapters.store_sqlite.room import LEAST_FREE
-from worker.ports import Clock, ReplayJournal, Store
+from worker.ports import Clock, ReplayJournal, Retention, Store
 from worker.rules import PostgresAddress
 
 LedgerPlace = Path | PostgresAddress
@@ -32,6 +32,10 @@ class LedgerStore(Store, Protocol):
     @property
     def journal(self) -> ReplayJournal:
         """The journal of replay runs, in the same place."""
+
+    @property
+    def retention(self) -> Retention:
+        """What erases, in the same place."""
 
     @property
     def clock(self) -> Clock:

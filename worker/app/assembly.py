@@ -7,6 +7,7 @@ from worker.adapters.http import HttpTransport
 from worker.adapters.publisher import AmqpPublisher
 from worker.announcer import Announcer
 from worker.app.ledger_start import LedgerStart, OpenedLedger
+from worker.app.maintaining import Maintaining
 from worker.app.sweeping import Sweeping
 from worker.caller import Caller
 from worker.confirms import Confirms
@@ -87,6 +88,15 @@ class Assembly:
         self.sweeping = Sweeping(
             ledger=opened.ledger,
             announcer=announcer,
+            watch=self.watch,
+            telemetry=telemetry,
+            clock=clock,
+        )
+        self.maintaining = Maintaining(
+            ledger=opened.ledger,
+            retention=opened.store.retention,
+            periods=settings.retention.periods(),
+            every=settings.retention.every,
             watch=self.watch,
             telemetry=telemetry,
             clock=clock,

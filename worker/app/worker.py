@@ -124,6 +124,9 @@ class Worker:
             ("standstill", parts.standstill.watch()),
         ):
             stack.push_async_callback(_end, endless.begin(name, looking))
+        if parts.maintaining.is_wanted:
+            erasing = endless.begin("retention", parts.maintaining.go_on())
+            stack.push_async_callback(_end, erasing)
         return parts
 
     async def _start(self, stack: AsyncExitStack) -> OpenedLedger:

@@ -78,10 +78,6 @@ async def _look_at_modes(deployment: Deployment) -> Sequence[Remark]:
     return found
 
 
-async def _look_at_retention(_deployment: Deployment) -> Sequence[Remark]:
-    return [skip("this release erases nothing from the ledger", about="Retention")]
-
-
 _MODES = _settings_check(
     "CFG003",
     "Test and live are complete and apart",
@@ -113,13 +109,11 @@ CHECKS = (
         "The time limits nest",
         "Change the smaller or the larger; `payment-worker config explain timing` shows them.",
     ),
-    Check(
-        id="CFG005",
-        group=Group.SETTINGS,
-        title="The ledger remembers longer than a dead letter can be replayed",
-        fix="Keep the ledger's rows longer.",
-        look=_look_at_retention,
-        blame=Blame.CONFIGURATION,
+    _settings_check(
+        "CFG005",
+        "The ledger remembers longer than a dead letter can be replayed",
+        "Change the longer or the shorter; `payment-worker config explain retention` shows them.",
+        at_start=False,
     ),
     _settings_check(
         "CFG006",
@@ -143,5 +137,5 @@ CHECKS = (
 
 SETTINGS_CHECKS = frozenset(check.id for check in CHECKS)
 
-SOUND_SETTINGS = tuple(check.id for check in CHECKS if check.look is not _look_at_retention)
+SOUND_SETTINGS = tuple(check.id for check in CHECKS if check.id != "CFG005")
 """What a check needs that reads the settings."""

@@ -64,7 +64,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(
         "ledger",
         "worker.cli.ledger",
-        "Create or upgrade the ledger.",
+        "Create, upgrade or look after the ledger.",
     ),
     Entry(
         "schemas",

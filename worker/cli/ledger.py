@@ -10,13 +10,14 @@ from worker.adapters.encryption import generate_key
 from worker.adapters.ledgers import initialise_ledger, name_of
 from worker.adapters.store_errors import LedgerError
 from worker.cli.context import ConfigOption, JsonOption, context_of
+from worker.cli.maintained import maintain
 from worker.cli.opened_ledger import ledger_error
 from worker.cli.restored import restored
 
 
 def register(app: typer.Typer) -> None:
     """Add the ``ledger`` commands."""
-    group = typer.Typer(help="Create or upgrade the ledger.", no_args_is_help=True)
+    group = typer.Typer(help="Create, upgrade or look after the ledger.", no_args_is_help=True)
     group.command("init", epilog="Example: sudo -u payment-worker payment-worker ledger init")(
         _init
     )
@@ -27,6 +28,7 @@ def register(app: typer.Typer) -> None:
         "restored",
         epilog="Example: payment-worker ledger restored --at 2026-11-21T03:00:00Z",
     )(restored)
+    group.command("maintain", epilog="Example: payment-worker ledger maintain --dry-run")(maintain)
     app.add_typer(group, name="ledger")
 
 

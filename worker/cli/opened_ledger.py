@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from worker.adapters.encryption import Vault
-from worker.adapters.ledgers import open_ledger
+from worker.adapters.ledgers import LedgerStore, open_ledger
 from worker.adapters.store_errors import LedgerError, LedgerLockedError, LedgerUnreachableError
 from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext
@@ -29,13 +29,20 @@ async def opened_journal(
     context: CommandContext,
 ) -> AsyncIterator[tuple[Ledger, ReplayJournal]]:
     """The ledger with the journal of its replay runs; raises ``LedgerError``."""
+    async with opened_store(context) as (ledger, store):
+        yield ledger, store.journal
+
+
+@asynccontextmanager
+async def opened_store(context: CommandContext) -> AsyncIterator[tuple[Ledger, LedgerStore]]:
+    """The ledger with the store under it; raises ``LedgerError``."""
     settings = context.loaded().settings
     store = await open_ledger(
         settings.ledger_place(), vault=Vault(settings.ledger_keys()), clock=context.clock
     )
     try:
         ledger = Ledger(store=store, rules=settings.rules(), clock=store.clock)
-        yield ledger, store.journal
+        yield ledger, store
     finally:
         await store.close()
 

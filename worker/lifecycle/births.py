@@ -1,5 +1,6 @@
 """Rows that did not exist: how they begin, and those that are decided from the start."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 from uuid import UUID
@@ -96,7 +97,7 @@ def unwritten_request(reading: Reading, delivery: Delivery, now: datetime) -> Re
 
 def fresh_record(wish: Claim, now: datetime) -> Record:
     """Return the row of a payment that does not exist yet."""
-    return unwritten(
+    fresh = unwritten(
         wish.envelope,
         wish.delivery,
         now,
@@ -106,6 +107,7 @@ def fresh_record(wish: Claim, now: datetime) -> Record:
         fingerprint=wish.request.fingerprint,
         live=wish.plan.live,
     )
+    return replace(fresh, email_mark=wish.email_mark)
 
 
 def decided_at_birth(

@@ -12,14 +12,17 @@ from uuid import UUID
 
 from worker.codes import Code
 from worker.lifecycle.duplicates import other_owner
-from worker.model import PaymentRequest
+from worker.model import EmailMark, PaymentRequest
 from worker.ports import View
 from worker.records import Answer, AuditEntry, Change, Kind, Needs, Record, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EditWish:
-    """Whose e-mail, on whose word: the request as the letter in hand has it, and as it will be."""
+    """Whose e-mail, on whose word: the request as the letter in hand has it, and as it will be.
+
+    ``email_mark`` is what the new e-mail is found by, set by the ledger.
+    """
 
     operation_id: UUID
     sequence: int
@@ -27,6 +30,7 @@ class EditWish:
     after: PaymentRequest
     actor: str
     reason: str
+    email_mark: EmailMark | None = None
 
     @property
     def needs(self) -> Needs:
@@ -73,6 +77,7 @@ def edit_email(view: View, wish: EditWish, now: datetime) -> Change[Edited | Not
         updated_at=now,
         fingerprint=wish.after.fingerprint,
         email=None if record.email is None else wish.after.email,
+        email_mark=wish.email_mark,
     )
     audit = AuditEntry(
         at=now,

@@ -7,6 +7,7 @@ from uuid import UUID
 from worker.identity import operation_id_of, refusal_identity
 from worker.model import (
     Delivery,
+    EmailMark,
     Envelope,
     Identity,
     OperationClass,
@@ -79,6 +80,7 @@ class Claim:
 
     ``kept`` is what ``plan`` was made for, once the payment's first attempt is known.
     ``is_forced`` marks a live call from staging, which is audited (contract section 2, Run mode).
+    ``email_mark`` is what the payment's rows are found by, set by the ledger.
     """
 
     envelope: Envelope
@@ -89,6 +91,7 @@ class Claim:
     delivery: Delivery
     kept: Kept | None = None
     is_forced: bool = False
+    email_mark: EmailMark | None = None
 
     @property
     def mismatch_identity(self) -> Identity:

@@ -127,6 +127,8 @@ def written(value: object) -> str:
 
 def _written_duration(value: timedelta) -> str:
     seconds = int(value.total_seconds())
+    if value > timedelta(days=1) and value % timedelta(days=1) == timedelta(0):
+        return f"{value.days}d"
     for unit, length in (("h", 3600), ("m", 60)):
         if seconds and seconds % length == 0:
             return f"{seconds // length}{unit}"

@@ -10,7 +10,7 @@ from math import ceil
 from urllib.parse import urlsplit
 
 from worker.model import Environment
-from worker.rules import ENDING_SECONDS
+from worker.rules import ENDING_SECONDS, Periods
 from worker.settings.account_checks import account_findings
 from worker.settings.accounts import EndpointSettings
 from worker.settings.catalogue import Path
@@ -30,6 +30,7 @@ def findings_of(settings: Settings, today: date) -> Iterator[Finding]:
     yield from _shares(settings)
     yield from _broker(settings)
     yield from _ledger(settings)
+    yield from _retention(settings)
 
 
 def _budgets(settings: Settings) -> Iterator[Finding]:
@@ -319,4 +320,55 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
             "A client certificate and its key come together.",
             "CFG001",
             ((*path, "certificate_file"),),
+        )
+
+
+def _retention(settings: Settings) -> Iterator[Finding]:
+    """What is erased must not be what a decision still needs (operations, check CFG005)."""
+    kept, timing = settings.retention, settings.timing
+    for smaller, larger, words, rests_on in (
+        (
+            kept.letters + timing.max_age,
+            kept.rows,
+            "letters + max_age <= rows",
+            (("retention", "rows"), ("retention", "letters"), ("timing", "max_age")),
+        ),
+        (
+            kept.links,
+            kept.rows,
+            "links <= rows",
+            (("retention", "rows"), ("retention", "links")),
+        ),
+        (
+            kept.emails,
+            kept.links,
+            "emails <= links",
+            (("retention", "links"), ("retention", "emails")),
+        ),
+        (
+            max(timing.max_age, timing.duplicate_window, timing.tombstone_age),
+            kept.emails,
+            "max_age, duplicate_window and tombstone_age <= emails",
+            (
+                ("retention", "emails"),
+                ("timing", "max_age"),
+                ("timing", "duplicate_window"),
+                ("timing", "tombstone_age"),
+            ),
+        ),
+    ):
+        if smaller > larger:
+            yield Finding(
+                rests_on[0],
+                f"What a replay or a repeat is judged by must outlive it: {words} does not hold.",
+                "CFG005",
+                rests_on[1:],
+            )
+    if kept.rows < Periods().rows:
+        yield Finding(
+            ("retention", "rows"),
+            "The contract remembers a key for 13 months (397d): a request sent again under its"
+            " old key after that time is a new payment.",
+            "CFG005",
+            is_warning=True,
         )

@@ -33,6 +33,7 @@ from worker.settings.sections import (
     Operators,
     Probes,
     Results,
+    Retention,
     RouteRule,
     Timing,
     Topology,
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     topology: Topology = Field(default_factory=Topology, description="The broker's objects.")
     results: Results = Field(default_factory=Results, description="The answers.")
     ledger: Ledger = Field(description="The durable record.")
+    retention: Retention = Field(default_factory=Retention, description="How long what is kept.")
     timing: Timing = Field(default_factory=Timing, description="Time limits and counts.")
     force_live: ForceLiveLeave | None = Field(default=None, description="Live calls from staging.")
     routes: Annotated[tuple[RouteRule, ...], AS_LIST] = Field(

@@ -1,6 +1,6 @@
 """The tables of the settings that concern this worker itself: broker, ledger, time, reporting."""
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,7 +8,14 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from worker.model import Cents, Origin, PaymentTarget, PaymentType, Secret
-from worker.rules import BrokerAddress, ForceLive, ManagementAddress, PostgresAddress, Rules
+from worker.rules import (
+    BrokerAddress,
+    ForceLive,
+    ManagementAddress,
+    Periods,
+    PostgresAddress,
+    Rules,
+)
 from worker.settings.values import (
     BaseUrl,
     BrokerEndpoints,
@@ -27,6 +34,7 @@ from worker.settings.values import (
 _RULES = Rules()
 _ADDRESS = BrokerAddress()
 _DATABASE = PostgresAddress()
+_PERIODS = Periods()
 
 
 class Management(Section):
@@ -195,6 +203,40 @@ class Ledger(Section):
         ge=1,
         description="Below this much free space nothing new is claimed (MiB; SQLite).",
     )
+
+
+class Retention(Section):
+    """How long the ledger keeps what, counted from the decision on."""
+
+    emails: Duration = Field(
+        default=_PERIODS.emails,
+        gt=timedelta(0),
+        description="E-mails, with the fingerprints that contain them (days: 30d).",
+    )
+    links: Duration = Field(
+        default=_PERIODS.links,
+        gt=timedelta(0),
+        description="Payment links: their longest life, 90 days, and 30 more.",
+    )
+    rows: Duration = Field(
+        default=_PERIODS.rows,
+        gt=timedelta(0),
+        description="All else of an operation: 13 months, for which its key must be known.",
+    )
+    letters: Duration = Field(
+        default=_PERIODS.letters,
+        gt=timedelta(0),
+        description="How old a dead letter may grow until somebody has seen to it.",
+    )
+    every: Duration = Field(
+        default=timedelta(hours=1),
+        ge=timedelta(0),
+        description="How often a worker erases what is due; 0: `ledger maintain` alone does.",
+    )
+
+    def periods(self) -> Periods:
+        """Core value of this table."""
+        return Periods(emails=self.emails, links=self.links, rows=self.rows, letters=self.letters)
 
 
 class Timing(Section):

@@ -166,6 +166,15 @@ class Reader:
 
         return await self._ask(look_at_once)
 
+    async def change(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Several statements that write together. They may run twice, and must bear that."""
+
+        async def change_at_once(connection: Connection) -> Result:
+            async with connection.transaction(isolation="read_committed"):
+                return await work(connection)
+
+        return await self._ask(change_at_once)
+
     async def close(self) -> None:
         """Finish what is being read and part from the server."""
         async with self._turn:

@@ -9,7 +9,9 @@ from worker.adapters.store_rows.records import RECORD_COLUMNS, TOMBSTONE_COLUMNS
 OWNER_COLUMNS = ("fingerprint", "operation_id")
 KEY_COLUMNS = ("key_id", "first_used_at")
 
-_BYTES = frozenset({"operation_id", "payment_id", "event_id", "duplicate_of", "hash", "token"})
+_BYTES = frozenset(
+    {"operation_id", "payment_id", "event_id", "duplicate_of", "hash", "token", "email_mark"}
+)
 _NUMBERS = frozenset(
     {
         "amount",

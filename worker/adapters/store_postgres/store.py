@@ -16,13 +16,14 @@ from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
 from worker.adapters.store_postgres.journal import PostgresJournal
 from worker.adapters.store_postgres.reader import Reader
+from worker.adapters.store_postgres.retention import PostgresRetention
 from worker.adapters.store_postgres.schema import check
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.look_ups import Doubt, LookUpPlan
-from worker.model import Origin
+from worker.model import EmailMark, Origin, Secret
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -59,6 +60,7 @@ class PostgresStore:
         """Use ``open``."""
         self.clock = SharedClock(clock)
         self.journal = PostgresJournal(reader, writer)
+        self.retention = PostgresRetention(reader, writer)
         self._writer = writer
         self._reader = reader
         self._vault = vault
@@ -114,6 +116,9 @@ class PostgresStore:
     def commits(self) -> int:
         """How many transactions were committed so far."""
         return self._writer.commits
+
+    def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
+        return self._vault.email_marks(email)
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
         """See ``ports.Store``. A caller that is cancelled takes back what waits for its batch."""

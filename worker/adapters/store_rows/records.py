@@ -22,7 +22,7 @@ from worker.adapters.store_rows.values import (
     word_or_none,
 )
 from worker.codes import Code
-from worker.model import Fingerprint, Identity, Operation, OperationClass, Origin
+from worker.model import EmailMark, Fingerprint, Identity, Operation, OperationClass, Origin
 from worker.records import Kind, Record, State, Tombstone
 
 RECORD_COLUMNS = (
@@ -66,6 +66,7 @@ RECORD_COLUMNS = (
     "email",
     "duplicate_of",
     "reopened_by",
+    "email_mark",
 )
 
 TOMBSTONE_COLUMNS = ("payment_id", "origin", "until")
@@ -114,6 +115,7 @@ def record_row(record: Record, sealer: Sealer) -> tuple[Scalar, ...]:
         seal_or_none(record.email, sealer),
         bytes_or_none(record.duplicate_of),
         record.reopened_by,
+        record.email_mark,
     )
 
 
@@ -160,6 +162,7 @@ def read_record(row: Row, vault: Vault) -> Record:
         email,
         duplicate_of,
         reopened_by,
+        email_mark,
     ) = row
     return Record(
         operation_id=UUID(bytes=operation_id),
@@ -202,6 +205,7 @@ def read_record(row: Row, vault: Vault) -> Record:
         email=open_or_none(email, vault),
         duplicate_of=id_or_none(duplicate_of),
         reopened_by=reopened_by,
+        email_mark=None if email_mark is None else EmailMark(email_mark),
     )
 
 

@@ -115,6 +115,8 @@ def _make_durable(path: Path, connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     if _number(connection, "PRAGMA synchronous") != _SYNCHRONOUS_FULL:
         raise LedgerUnsafeError(path, "synchronous is not FULL")
+    # What is erased leaves no bytes behind; some builds do so anyway, others have to be told.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _journal_mode(connection: sqlite3.Connection) -> str:

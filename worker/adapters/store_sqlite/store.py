@@ -19,13 +19,14 @@ from worker.adapters.store_sqlite import audit, inspection, letters, locks, look
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.journal import SqliteJournal
 from worker.adapters.store_sqlite.reader import Reader
+from worker.adapters.store_sqlite.retention import SqliteRetention
 from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
 from worker.adapters.store_sqlite.schema import prepare
 from worker.adapters.store_sqlite.view import run_change
 from worker.adapters.store_sqlite.writer import Writer
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.look_ups import Doubt, LookUpPlan
-from worker.model import Origin
+from worker.model import EmailMark, Origin, Secret
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -81,6 +82,7 @@ class SqliteStore:
         self._known = KnownRecords(vault)  # of the writer alone
         self._clock = clock
         self.journal = SqliteJournal(writer, reader)
+        self.retention = SqliteRetention(writer)
         self._closing: asyncio.Task[None] | None = None
         self._looked_at: float | None = None
         self._has_room = False
@@ -127,6 +129,9 @@ class SqliteStore:
     def commits(self) -> int:
         """How many transactions were committed so far."""
         return self._writer.commits
+
+    def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
+        return self._vault.email_marks(email)
 
     async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
         """See ``ports.Store``. A caller that is cancelled takes back what waits for its batch."""

@@ -1,0 +1,154 @@
+"""Retention in the ledger's file: each stretch is one work of the writer, beside the payments'.
+
+The file does not shrink: its freed pages are written again by what comes next. What is erased is
+overwritten with zeros at once (``secure_delete``); the write-ahead log holds the old pages until
+it is folded back and begun anew.
+"""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+
+from worker.adapters.store_rows.retention import (
+    AGED_COLUMNS,
+    BARE,
+    BESIDE,
+    ERASED,
+    FORGETTABLE,
+    LINKED,
+    PERSONAL,
+    REMOVABLE,
+    SENT,
+    STILL_LINKED,
+    Aged,
+    erased_of,
+    start_of,
+)
+from worker.adapters.store_rows.values import to_micros
+from worker.adapters.store_sqlite.writer import Writer
+from worker.records import Erased, Stretch
+
+Erase = Callable[[sqlite3.Connection, Sequence[Aged]], None]
+
+_COLUMNS = ", ".join(f"operations.{name}" for name in AGED_COLUMNS)
+
+
+def _stretch(chosen: str, may_go: str) -> str:
+    """Rows by the time they were made, up to the one that ends the stretch and all of its time."""
+    within = f"{chosen} AND created_at < :before AND created_at > :after"
+    return (
+        f"SELECT {_COLUMNS}, {may_go.format(before=':before')}, operations.created_at"  # noqa: S608
+        f" FROM operations WHERE {within} AND created_at <= coalesce("
+        f"(SELECT created_at FROM operations WHERE {within}"
+        " ORDER BY created_at LIMIT 1 OFFSET :last), :before) ORDER BY created_at"
+    )
+
+
+# Put together from our own conditions only; values are always bound.
+_EMAILS = _stretch(PERSONAL, FORGETTABLE)
+_LINKS = _stretch(LINKED, SENT)
+_STILL_LINKED = _stretch(STILL_LINKED, SENT)
+_ROWS = _stretch(BARE, REMOVABLE)
+_STILL_PERSONAL = _stretch(PERSONAL, REMOVABLE)
+_FORGET = (
+    "UPDATE operations SET email = NULL, email_mark = NULL, fingerprint = NULL,"
+    " identity = replace(identity, fingerprint, ?), version = version + 1 WHERE operation_id = ?"
+)
+_DISOWN = "DELETE FROM fingerprints WHERE fingerprint = ? AND operation_id = ?"
+_CUT_ATTEMPTS = "UPDATE attempts SET links = NULL WHERE operation_id = ? AND links IS NOT NULL"
+_CUT_ANSWER = (
+    "UPDATE answers SET link = NULL WHERE event_id = ? AND operation_id = ? AND link IS NOT NULL"
+)
+_CUT = "UPDATE operations SET link = NULL, version = version + 1 WHERE operation_id = ?"
+_REMOVE_ANSWER = "DELETE FROM answers WHERE event_id = ? AND operation_id = ?"
+_REMOVE_BESIDE = tuple(
+    f"DELETE FROM {table} WHERE operation_id = ?"  # noqa: S608 (own table names)
+    for table in BESIDE
+)
+_REMOVE = "DELETE FROM operations WHERE operation_id = ?"
+_RUNS = (
+    "SELECT run, ended_at FROM replay_runs WHERE ended_at < ? AND ended_at > ?"
+    " ORDER BY ended_at, run LIMIT ?"
+)
+_TOMBSTONES = "SELECT count(*) FROM tombstones WHERE until <= ?"
+_REMOVE_TOMBSTONES = "DELETE FROM tombstones WHERE until <= ?"
+
+
+class SqliteRetention:
+    """Implements ``ports.Retention`` on the store's own writer."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+
+    async def erase_emails(self, stretch: Stretch) -> Erased:
+        return await self._take(_EMAILS, stretch, forget)
+
+    async def erase_links(self, stretch: Stretch) -> Erased:
+        found = _STILL_LINKED if stretch.is_unerased else _LINKS
+        return await self._take(found, stretch, _cut_links)
+
+    async def remove_operations(self, stretch: Stretch) -> Erased:
+        found = _STILL_PERSONAL if stretch.is_unerased else _ROWS
+        return await self._take(found, stretch, _remove)
+
+    async def remove_runs(self, stretch: Stretch) -> Erased:
+        def work(connection: sqlite3.Connection) -> Erased:
+            values = (to_micros(stretch.before), start_of(stretch), stretch.limit)
+            rows = connection.execute(_RUNS, values).fetchall()
+            if not stretch.is_dry:
+                runs = [(run,) for run, _ in rows]
+                connection.executemany("DELETE FROM replay_steps WHERE run = ?", runs)
+                connection.executemany("DELETE FROM replay_runs WHERE run = ?", runs)
+            return erased_of(rows, len(rows), limit=stretch.limit)
+
+        return await self._writer.submit(work)
+
+    async def remove_tombstones(self, *, until: datetime, is_dry: bool) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            key = (to_micros(until),)
+            (count,) = connection.execute(_TOMBSTONES, key).fetchone()
+            if count and not is_dry:
+                connection.execute(_REMOVE_TOMBSTONES, key)
+            return int(count)
+
+        return await self._writer.submit(work)
+
+    async def _take(self, statement: str, stretch: Stretch, erase: Erase) -> Erased:
+        def work(connection: sqlite3.Connection) -> Erased:
+            values = {
+                "before": to_micros(stretch.before),
+                "after": start_of(stretch),
+                "last": stretch.limit - 1,
+            }
+            rows = connection.execute(statement, values).fetchall()
+            aged = [Aged(*row[:-2]) for row in rows if row[-2]]
+            if not stretch.is_dry:
+                erase(connection, aged)
+            return erased_of(rows, len(aged), limit=stretch.limit)
+
+        return await self._writer.submit(work)
+
+
+def forget(connection: sqlite3.Connection, aged: Iterable[Aged]) -> None:
+    """Erase the e-mails of these rows, and what contains them."""
+    rows = list(aged)
+    ids = [(row.operation_id,) for row in rows]
+    connection.executemany(_FORGET, [(ERASED, row.operation_id) for row in rows])
+    connection.executemany(_DISOWN, [(row.fingerprint, row.operation_id) for row in rows])
+    connection.executemany(_CUT_ATTEMPTS, ids)
+    connection.executemany(
+        _CUT_ANSWER, [(e, r.operation_id) for r in rows for e in r.replaced_events]
+    )
+
+
+def _cut_links(connection: sqlite3.Connection, aged: Sequence[Aged]) -> None:
+    connection.executemany(_CUT, [(row.operation_id,) for row in aged])
+    connection.executemany(_CUT_ANSWER, [(e, r.operation_id) for r in aged for e in r.events])
+
+
+def _remove(connection: sqlite3.Connection, aged: Sequence[Aged]) -> None:
+    ids = [(row.operation_id,) for row in aged]
+    connection.executemany(_REMOVE_ANSWER, [(e, r.operation_id) for r in aged for e in r.events])
+    for statement in _REMOVE_BESIDE:
+        connection.executemany(statement, ids)
+    connection.executemany(_REMOVE, ids)
