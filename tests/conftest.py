@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 import pytest
 
@@ -34,6 +34,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.obj):
             mark = item.get_closest_marker("time_limit")
             item.obj = _limited(item.obj, _TEST_SECONDS if mark is None else mark.args[0])
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the choice of the tests' own event loop; a worker process has a setting for its own."""
+    parser.addoption(
+        "--loop",
+        choices=("asyncio", "uvloop"),
+        default="asyncio",
+        help="event loop of the tests themselves; a worker process takes uvloop",
+    )
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config,
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Give every asynchronous test the loop that was asked for."""
+    if config.getoption("--loop") == "uvloop":
+        import uvloop  # noqa: PLC0415 - an optional extra of the product
+
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture(scope="session")

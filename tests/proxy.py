@@ -166,7 +166,8 @@ class Proxy:
 
 def _reset(writer: asyncio.StreamWriter) -> None:
     end: socket.socket | None = writer.get_extra_info("socket")
-    if end is not None:  # under TLS nothing is left of one that was closed before
+    # Under TLS nothing is left of one that was closed before, on uvloop only a number below zero.
+    if end is not None and end.fileno() >= 0:
         with contextlib.suppress(OSError):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     writer.transport.abort()

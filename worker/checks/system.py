@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from worker.adapters.event_loop import event_loop
 from worker.checks.check import Check
 from worker.checks.configuration import SOUND_SETTINGS
 from worker.checks.deployment import Deployment
@@ -17,12 +18,12 @@ _ZONE = "Europe/Paris"
 _MIB = 2**20
 
 
-def python_remark(version: tuple[int, int]) -> Remark:
-    """Whether this Python will do."""
+def python_remark(version: tuple[int, int], loop: str) -> Remark:
+    """Whether this Python will do, and the event loop that a worker runs on."""
     text = f"Python {version[0]}.{version[1]}"
     if version < _OLDEST:
         return fail(f"{text} is too old: {_OLDEST[0]}.{_OLDEST[1]} or later is needed")
-    return ok(text)
+    return ok(f"{text}, event loop {loop}")
 
 
 def space_remark(directory: Path, free: int, least: int) -> Remark:
@@ -35,8 +36,9 @@ def space_remark(directory: Path, free: int, least: int) -> Remark:
     return ok(f"writable, {text}", about=str(directory))
 
 
-async def _look_at_python(_deployment: Deployment) -> Sequence[Remark]:
-    return [python_remark(sys.version_info[:2])]
+async def _look_at_python(deployment: Deployment) -> Sequence[Remark]:
+    choice = deployment.settings.event_loop if deployment.is_readable else "auto"
+    return [python_remark(sys.version_info[:2], event_loop(choice).name)]
 
 
 async def _look_at_state(deployment: Deployment) -> Sequence[Remark]:

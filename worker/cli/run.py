@@ -8,6 +8,7 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from worker import __version__
+from worker.adapters.event_loop import event_loop
 from worker.adapters.store_errors import LedgerError
 from worker.adapters.topology import Finding, TopologyRefusedError, Verdict
 from worker.app import LedgerFailedError, PartEndedError, ProbePortError, Worker
@@ -38,10 +39,12 @@ def _run(typer_context: typer.Context, config: ConfigOption = None) -> None:
         version=__version__,
         writer=writer,
     )
+    loop = event_loop(loaded.settings.event_loop)
     for warning in loaded.warnings:
         telemetry.warned(warning.sentence, "settings.warning", setting=warning.name)
     try:
-        asyncio.run(_serve(context, loaded, telemetry, registry))
+        with asyncio.Runner(loop_factory=loop.make) as runner:
+            runner.run(_serve(context, loaded, telemetry, registry, loop.name))
     except LedgerError as error:
         raise ledger_error(error) from error
     except TopologyRefusedError as refused:
@@ -101,7 +104,11 @@ def _sentence(finding: Finding) -> str:
 
 
 async def _serve(
-    context: CommandContext, loaded: Loaded, telemetry: Telemetry, registry: CollectorRegistry
+    context: CommandContext,
+    loaded: Loaded,
+    telemetry: Telemetry,
+    registry: CollectorRegistry,
+    loop_name: str,
 ) -> None:
     stop, hurry = asyncio.Event(), asyncio.Event()
 
@@ -123,6 +130,7 @@ async def _serve(
         "worker.starting",
         environment=loaded.settings.environment,
         version=__version__,
+        event_loop=loop_name,
     )
     await worker.run(stop, hurry)
     telemetry.noted("Stopped", "worker.stopped")

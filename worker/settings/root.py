@@ -85,6 +85,10 @@ class Settings(BaseSettings):
         default_factory=dict, description="Provider accounts."
     )
     operators: Operators = Field(default_factory=Operators, description="What operators may do.")
+    event_loop: Literal["auto", "asyncio"] = Field(
+        default="auto",
+        description="`auto`: uvloop where it is installed, for speed; `asyncio`: Python's own.",
+    )
     log: Log = Field(default_factory=Log, description="Logs.")
     probes: Probes = Field(default_factory=Probes, description="Health and metrics.")
 

@@ -46,6 +46,7 @@ ALLOWED = frozenset(
         "labels.doubted",
         "labels.emails",
         "labels.environment",
+        "labels.event_loop",
         "labels.file",
         "labels.followed",
         "labels.held",

@@ -9,6 +9,8 @@ it could be replaced by.
 import asyncio
 import json
 import signal
+import sys
+from collections.abc import Sequence
 
 import aio_pika
 import aiohttp
@@ -76,5 +78,16 @@ async def serve(place: Place) -> None:
         await stop.wait()
 
 
+def main(words: Sequence[str]) -> None:
+    """Run on asyncio's own loop, or on the one that is named."""
+    make = None
+    if words == ["uvloop"]:
+        import uvloop  # noqa: PLC0415 - installed for the bench
+
+        make = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=make) as runner:
+        runner.run(serve(read_place()))
+
+
 if __name__ == "__main__":
-    asyncio.run(serve(read_place()))
+    main(sys.argv[1:])

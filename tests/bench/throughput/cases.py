@@ -16,6 +16,7 @@ class Subject(StrEnum):
     POSTGRES = "worker-postgres"
     TWO_ON_POSTGRES = "two-workers-postgres"
     BARE = "bare"
+    BARE_UVLOOP = "bare-uvloop"
     FASTSTREAM = "faststream"
     TASKIQ = "taskiq"
     FORWARDER = "forwarder"
@@ -46,6 +47,7 @@ _LETTERS = {
     Subject.POSTGRES: "b",
     Subject.TWO_ON_POSTGRES: "b2",
     Subject.BARE: "c",
+    Subject.BARE_UVLOOP: "c2",
     Subject.FASTSTREAM: "d",
     Subject.TASKIQ: "d",
     Subject.FORWARDER: "e",
@@ -126,6 +128,7 @@ AT_ONCE = (
     Case(Subject.POSTGRES, WIDE, 0),
     Case(Subject.TWO_ON_POSTGRES, WIDE, 0),
     Case(Subject.BARE, WIDE, 0),
+    Case(Subject.BARE_UVLOOP, WIDE, 0),
     Case(Subject.FASTSTREAM, WIDE, 0),
     Case(Subject.TASKIQ, WIDE, 0),
     Case(Subject.FORWARDER, WIDE, 0),

@@ -97,12 +97,15 @@ def peer_command(case: Case) -> list[str]:
                 *("--workers", "1", "--ack-type", "manual", "--log-level", "WARNING"),
                 *("--max-async-tasks", str(case.prefetch), "--shutdown-timeout", "30"),
             ]
+        case Subject.BARE_UVLOOP:
+            return [sys.executable, "-m", module, "uvloop"]
         case _:
             return [sys.executable, "-m", module]
 
 
 _MODULES = {
     Subject.BARE: "bare",
+    Subject.BARE_UVLOOP: "bare",
     Subject.FASTSTREAM: "on_faststream",
     Subject.TASKIQ: "on_taskiq",
     Subject.FORWARDER: "forwarder",
