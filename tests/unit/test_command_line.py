@@ -25,7 +25,18 @@ _ENDS = {"|", "||", "&&", ";", ">", ">>", "<"}
 WITHOUT_JSON = {("run",), ("config", "reference"), ("ledger", "key")}
 """A log in a format of its own, a Markdown table for a file, a key for a file."""
 
-READING = {"find", "list", "show", "explain", "check", "report", "verify", "history", "status"}
+READING = {
+    "doubtful",
+    "find",
+    "list",
+    "show",
+    "explain",
+    "check",
+    "report",
+    "verify",
+    "history",
+    "status",
+}
 """Words of commands that change nothing; with ``dead-letters`` itself, which groups."""
 
 

@@ -39,7 +39,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(
         "payments",
         "worker.cli.payments",
-        "Find payments, look at all or at one.",
+        "Find payments, settle doubtful ones, draw up the books.",
     ),
     Entry(
         "results",

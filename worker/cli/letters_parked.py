@@ -26,6 +26,7 @@ from worker.cli.letter_filter import (
 from worker.cli.opened_desk import Desk, opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Output
+from worker.cli.reasons import checked_reason
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterFilter
 from worker.operators.parking import Parked, Parking, ParkingAct, ParkingOutcome
@@ -34,6 +35,7 @@ _WITHOUT = {
     "resolve": "resolved; its letter was not in the queue",
     "restore": "listed again; its letter was not in the parking queue",
 }
+_EXAMPLE = "paid by hand, ref 4711"
 _DONE = {Parked.RESOLVED: "resolved", Parked.RESTORED: "restored"}
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; kept in the audit.")]
@@ -81,7 +83,7 @@ def resolve_letters(
     Asks where there is more than one. Exit 3 when some were left alone.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    why = _checked(reason)
+    why = checked_reason(reason, example=_EXAMPLE)
     wanted = wanted_letters(
         now=context.clock.now(),
         code=code,
@@ -122,20 +124,8 @@ def restore_letters(
     Asks where there is more than one. Exit 3 when some were left alone.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    why = _checked(reason)
+    why = checked_reason(reason, example=_EXAMPLE)
     return run_with_ledger(_restored(context, frozenset(operation_ids), why, is_answered=yes))
-
-
-def _checked(reason: str) -> str:
-    if not reason.strip():
-        raise CommandError(
-            "reason_missing",
-            "The audit needs a reason.",
-            exit_code=ExitCode.USAGE,
-            field="--reason",
-            fix="Write why in a few words, without names: --reason 'paid by hand, ref 4711'.",
-        )
-    return reason.strip()
 
 
 async def _resolved(

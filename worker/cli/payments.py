@@ -26,6 +26,16 @@ COMMANDS = (
         "Find payments, cancellations and refusals, the newest first; without a filter the newest.",
     ),
     Entry(
+        "doubtful",
+        "worker.cli.doubts_listed",
+        "List what waits for a person: payments and cancellations whose outcome nobody knows.",
+    ),
+    Entry(
+        "settle",
+        "worker.cli.doubt_settled",
+        "Settle a doubt once the provider has said what it has.",
+    ),
+    Entry(
         "show",
         "worker.cli.payment_shown",
         "Show the history of one payment: request, attempts, answers, dead letter, replays.",
@@ -36,7 +46,9 @@ COMMANDS = (
 def register(app: typer.Typer) -> None:
     """Add the ``payments`` commands."""
     group = typer.Typer(
-        help="Find payments, look at all or at one.", cls=group_of(*COMMANDS), no_args_is_help=True
+        help="Find payments, settle doubtful ones, draw up the books.",
+        cls=group_of(*COMMANDS),
+        no_args_is_help=True,
     )
     group.command("report", epilog="Example: payment-worker payments report 2026-11-21")(_report)
     app.add_typer(group, name="payments")

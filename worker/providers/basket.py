@@ -56,7 +56,7 @@ class BasketProvider:
         """Return what the answer amounts to: payment rules R3; an ``id`` decides."""
         answer = read_object(reply.body)
         refusal = _refusal(reply, answer, route)
-        item_id = _item_id(answer.get("id")) if answer is not None else None
+        item_id = read_item_id(answer.get("id")) if answer is not None else None
         if isinstance(refusal, Declined) and _is_success(reply) and item_id is not None:
             # An error marker beside an id contradicts itself: an item may stand in the basket.
             return Unknown(http_status=reply.status)
@@ -180,7 +180,7 @@ def _says_success(result: object) -> bool:
     return result is True or (isinstance(result, str) and result.casefold() in _SUCCESS_WORDS)
 
 
-def _item_id(raw: object) -> str | None:
+def read_item_id(raw: object) -> str | None:
     """The item's id as opaque text; the page shows a number and does not tell its JSON type."""
     if isinstance(raw, int) and not isinstance(raw, bool):
         raw = str(raw) if abs(raw) < 10**LONGEST_ITEM_ID else None

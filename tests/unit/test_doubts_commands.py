@@ -1,0 +1,363 @@
+"""``payments find``, ``doubtful`` and ``settle`` as an operator sees them, without a broker."""
+
+import asyncio
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.rows import closed
+from tests.settings_sample import KEY, SAMPLE, SECRETS, write_secrets, write_settings
+from tests.store_samples import number, sample_record, write
+from worker import __main__ as program
+from worker.adapters.clock import SystemClock
+from worker.adapters.encryption import Vault
+from worker.adapters.store_sqlite import SqliteStore
+from worker.calls import Try, Unknown
+from worker.cli.exit_codes import ExitCode
+from worker.codes import Code
+from worker.lifecycle.decide import Reason
+from worker.model import Operation, PaymentTarget, Secret
+from worker.records import Answer, AttemptEntry, Kind, Record, State, Status
+
+Captured = pytest.CaptureFixture[str]
+NOW = datetime.now(UTC)  # noqa: TID251 - the commands go by the clock of the machine
+LINK = "https://pay.test.example/p/planted-link"
+DOUBT = Reason(code=Code.OUTCOME_UNKNOWN)
+SAID = ["--reason", "seen in the portal", "--yes"]
+
+
+class Desk:
+    """Settings with a ledger that holds what a test puts there, and the commands on it."""
+
+    def __init__(self, folder: Path, arguments: list[str], capsys: Captured) -> None:
+        self._path = folder / "ledger.sqlite3"
+        self._arguments = arguments
+        self._capsys = capsys
+
+    def put(
+        self,
+        *records: Record,
+        answers: Sequence[Answer] = (),
+        attempts: Sequence[AttemptEntry] = (),
+    ) -> None:
+        async def put() -> None:
+            store = await self._open()
+            for record in records:
+                await write(store, record)
+            await write(store, answers=tuple(answers), attempts=tuple(attempts))
+            await store.close()
+
+        asyncio.run(put())
+
+    def read(self, operation_id: UUID) -> tuple[Record, Answer | None]:
+        async def read() -> tuple[Record, Answer | None] | None:
+            store = await self._open()
+            found = await store.find(operation_id)
+            await store.close()
+            return found
+
+        found = asyncio.run(read())
+        assert found is not None
+        return found
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Exit code, data, messages."""
+        code = program.run([*self._arguments, "payments", *words])
+        shown = self._capsys.readouterr()
+        assert "planted" not in shown.out + shown.err
+        return code, shown.out, shown.err
+
+    def objects(self, *words: str) -> list[dict[str, Any]]:
+        _code, out, _err = self.run(*words, "--json")
+        return [json.loads(line) for line in out.splitlines()]
+
+    async def _open(self) -> SqliteStore:
+        vault = Vault([Secret(KEY)])
+        return await SqliteStore.open(self._path, vault=vault, clock=SystemClock(), least_free=0)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> Desk:
+    monkeypatch.delenv("PAYMENT_WORKER_CONFIG", raising=False)
+    directory = write_secrets(tmp_path / "credentials", SECRETS)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(directory))
+    monkeypatch.setenv("PAYMENT_WORKER_LEDGER__PATH", str(tmp_path / "ledger.sqlite3"))
+    arguments = ["--config", str(write_settings(tmp_path, SAMPLE))]
+    assert program.run([*arguments, "ledger", "init"]) == 0
+    capsys.readouterr()
+    return Desk(tmp_path, arguments, capsys)
+
+
+def seen(value: int, *, ago: timedelta = timedelta(hours=1), **changes: object) -> Record:
+    """A payment first seen that long ago."""
+    at = NOW - ago
+    record = sample_record(value)
+    return replace(record, first_seen=at, created_at=at, updated_at=at, **changes)  # type: ignore[arg-type] # fields by name
+
+
+def doubt(value: int = 1, *, ago: timedelta = timedelta(hours=1), **changes: object) -> Any:  # noqa: ANN401 - as put() takes it
+    """What ``put`` needs for a payment in doubt, its one attempt without an answer."""
+    record = seen(value, ago=ago, **{"attempts": 1, "unknown_attempts": 1} | changes)
+    at = NOW - ago + timedelta(seconds=31)
+    record, answer = closed(replace(record, version=2), State.IN_DOUBT, reason=DOUBT, at=at)
+    attempt = AttemptEntry(
+        operation_id=number(value),
+        token=number(99),
+        number=1,
+        reference=record.reference,
+        tries=(Try(started_at=NOW - ago, ended_at=at, outcome=Unknown()),),
+        ended_at=at,
+    )
+    return {"records": replace(record, version=1), "answer": answer, "attempt": attempt}
+
+
+def put_doubt(desk: Desk, value: int = 1, **changes: Any) -> UUID:  # noqa: ANN401 - fields by name
+    made = doubt(value, **changes)
+    desk.put(made["records"], answers=[made["answer"]], attempts=[made["attempt"]])
+    return number(value)
+
+
+def basket_doubt(desk: Desk, value: int = 1) -> UUID:
+    sample = sample_record(value)
+    return put_doubt(
+        desk,
+        value,
+        account="combo",
+        operation=Operation.ADD_BASKET_ITEM,
+        facts=replace(sample.facts, payment_target=PaymentTarget.MILLIET),
+    )
+
+
+# --- find --------------------------------------------------------------------------------------
+
+
+def test_find_shows_the_newest_first_and_says_where_it_stopped(desk: Desk) -> None:
+    desk.put(*(seen(value, ago=timedelta(hours=value)) for value in range(1, 6)))
+    code, out, err = desk.run("find", "--limit", "2")
+    assert code == ExitCode.OK
+    assert [line.split("\t")[0] for line in out.splitlines()] == [str(number(1)), str(number(2))]
+    place = err.split("--after ")[1].strip()
+    _code, out, err = desk.run("find", "--limit", "9", "--after", place)
+    assert [line.split("\t")[0] for line in out.splitlines()] == [
+        str(number(value)) for value in (3, 4, 5)
+    ]
+    assert "There are more" not in err
+    assert len(desk.objects("find", "--all")) == 5
+    assert len(desk.objects("find", "--since", "150m")) == 2
+
+
+def test_find_tells_an_operation_by_every_name_it_has(desk: Desk) -> None:
+    desk.put(seen(1), seen(2, account="combo"))
+    for words in (
+        ["--order", "40017", "--account", "combo"],
+        ["--message-id", "message-2"],
+        ["--reference", f"{2:032x}"],
+        ["--payment", str(number(2))],
+        ["--client", "2263", "--company", "1", "--origin", "DCP", "--account", "combo"],
+    ):
+        (found,) = desk.objects("find", *words)
+        assert found["payment_id"] == str(number(2))
+        assert found["amount_cents"] == 1250
+
+
+def test_find_without_a_match_says_so(desk: Desk) -> None:
+    code, out, err = desk.run("find", "--order", "1")
+    assert (code, out) == (ExitCode.OK, "")
+    assert "No such payment." in err
+    assert desk.run("find", "--order", "1", "--fail-if-empty")[0] == ExitCode.NOTHING_MATCHED
+    assert desk.run("find", "--after", "there")[0] == ExitCode.USAGE
+
+
+# --- doubtful ----------------------------------------------------------------------------------
+
+
+def test_doubts_are_listed_the_oldest_first_with_what_to_look_up(desk: Desk) -> None:
+    put_doubt(desk, 1)
+    put_doubt(desk, 2, ago=timedelta(hours=3))
+    desk.put(seen(3))
+    old, new = desk.objects("doubtful")
+    assert [old["payment_id"], new["payment_id"]] == [str(number(2)), str(number(1))]
+    assert 3600 < old["age_seconds"] < 3 * 3600
+    assert (new["account"], new["class"], new["amount_cents"]) == ("safedebit", "E", 1250)
+    (call,) = new["attempts"][0]["calls"]
+    assert call["said"] == "no complete answer came"
+    assert new["references"] == [f"{1:032x}"]
+    assert f"{1:032x}" in new["look_up"]
+    assert "12.50 EUR" in new["look_up"]
+    assert new["settle"] == ["succeeded", "failed", "retry"]
+
+
+def test_a_person_reads_the_commands_that_end_a_doubt(desk: Desk) -> None:
+    basket_doubt(desk)
+    _code, out, _err = desk.run("doubtful", "--output", "human")
+    assert f"payments settle {number(1)} --succeeded --item ID --reason ..." in out
+    assert "at combo (test), the basket of client 2263: an item of 12.50 EUR" in out
+    assert "TEST 12.50 EUR" in out
+
+
+def test_what_is_too_old_for_another_attempt_cannot_be_retried(desk: Desk) -> None:
+    put_doubt(desk, ago=timedelta(days=3))
+    (row,) = desk.objects("doubtful")
+    assert row["settle"] == ["succeeded", "failed"]
+    code, _out, err = desk.run("settle", str(number(1)), "--retry", *SAID)
+    assert code == ExitCode.FAILED
+    assert "settle it as failed" in err
+
+
+def test_no_doubt_is_no_line(desk: Desk) -> None:
+    assert desk.run("doubtful")[:2] == (ExitCode.OK, "")
+    assert desk.run("doubtful", "--fail-if-empty")[0] == ExitCode.NOTHING_MATCHED
+
+
+# --- settle ------------------------------------------------------------------------------------
+
+
+def test_a_link_settles_a_doubt_once(desk: Desk) -> None:
+    one = str(put_doubt(desk))
+    words = ["settle", one, "--succeeded", "--link", LINK, *SAID]
+    code, _out, err = desk.run(*words)
+    assert code == ExitCode.OK
+    assert "Settled: succeeded, sequence 2." in err
+    record, answer = desk.read(number(1))
+    assert (record.state, record.sequence) == (State.SUCCEEDED, 2)
+    assert answer is not None
+    assert answer.event.link == Secret(LINK)
+    assert answer.letter is None
+    code, _out, err = desk.run(*words)
+    assert code == ExitCode.OK
+    assert "Nothing was changed." in err
+    assert desk.run("settle", one, "--failed", *SAID)[0] == ExitCode.FAILED
+
+
+def test_a_link_is_read_from_standard_input(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = str(put_doubt(desk))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{LINK}\n"))
+    assert desk.run("settle", one, "--succeeded", "--link", "-", *SAID)[0] == ExitCode.OK
+    assert desk.read(number(1))[0].link == Secret(LINK)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "http://pay.test.example/p/1",
+        "https://user@pay.test.example/p/1",
+        "https://elsewhere.example/p/1",
+        "https://pay.test.example:8443/p/1",
+        "pay.test.example/p/1",
+    ],
+)
+def test_a_link_that_no_customer_may_be_sent_to_is_refused(desk: Desk, link: str) -> None:
+    one = str(put_doubt(desk))
+    code, _out, err = desk.run("settle", one, "--succeeded", "--link", link, *SAID)
+    assert code == ExitCode.FAILED
+    assert "link_hosts of safedebit: pay.test.example" in err
+    assert link not in err
+    assert desk.read(number(1))[0].state is State.IN_DOUBT
+
+
+def test_a_link_that_was_kept_back_can_be_handed_out_once_its_host_is_listed(desk: Desk) -> None:
+    one = str(put_doubt(desk, 1, ago=timedelta(hours=1)))
+    assert (
+        "no link of it was kept" in desk.run("settle", one, "--succeeded", "--kept-link", *SAID)[2]
+    )
+    made = doubt(2)
+    kept = replace(made["records"], link=Secret(LINK))
+    desk.put(kept, answers=[made["answer"]])
+    two = str(number(2))
+    assert f"{two} --succeeded --kept-link" in desk.run("doubtful", "--output", "human")[1]
+    assert desk.run("settle", two, "--succeeded", "--kept-link", *SAID)[0] == ExitCode.OK
+    assert desk.read(number(2))[0].link_published
+
+
+def test_a_basket_is_settled_by_its_item_and_a_link_by_no_item(desk: Desk) -> None:
+    basket, link = str(basket_doubt(desk, 1)), str(put_doubt(desk, 2))
+    assert "named by its id" in desk.run("settle", basket, "--succeeded", *SAID)[2]
+    assert "named by its id" in desk.run("settle", basket, "--succeeded", "--item", " ", *SAID)[2]
+    assert "no basket items" in desk.run("settle", link, "--succeeded", "--item", "17", *SAID)[2]
+    assert "has to be given" in desk.run("settle", link, "--succeeded", *SAID)[2]
+    assert desk.run("settle", basket, "--succeeded", "--item", "17", *SAID)[0] == ExitCode.OK
+    assert desk.read(number(1))[0].item_id == "17"
+
+
+def test_what_was_not_applied_fails_and_its_letter_leaves_the_list(desk: Desk) -> None:
+    one = str(put_doubt(desk))
+    (told,) = desk.objects("settle", one, "--failed", *SAID)
+    assert (told["result"], told["state"], told["code"]) == (
+        "settled",
+        "failed",
+        "provider_unavailable",
+    )
+    _record, answer = desk.read(number(1))
+    assert answer is not None
+    assert answer.event.status is Status.FAILED
+    assert answer.letter is None
+
+
+def test_a_retry_unlocks_and_the_letter_is_called_replayable(desk: Desk) -> None:
+    one = str(put_doubt(desk))
+    before = desk.objects("show", one)[0]
+    assert before["verdict"] == "unknown"
+    (told,) = desk.objects("settle", one, "--retry", *SAID)
+    assert (told["result"], told["state"], told["sequence"]) == ("unlocked", "in_doubt", 1)
+    after = desk.objects("show", one)[0]
+    assert after["verdict"] == "safe"
+    acts = [each for each in after["timeline"] if each["what"] == "acted_on"]
+    assert [each["action"] for each in acts] == ["unlock"]
+    (again,) = desk.objects("settle", one, "--retry", *SAID)
+    assert again["result"] == "unlocked_before"
+
+
+def test_an_early_word_is_warned_about_and_counts(desk: Desk) -> None:
+    """A provider may still be at work; a person may know better."""
+    one = str(put_doubt(desk, ago=timedelta(minutes=2)))
+    code, _out, err = desk.run("settle", one, "--failed", *SAID)
+    assert code == ExitCode.OK
+    assert "less than 15 minutes ago" in err
+
+
+def test_a_copy_of_a_doubt_is_settled_with_it_alone(desk: Desk) -> None:
+    one = put_doubt(desk)
+    put_doubt(desk, 2, duplicate_of=one)
+    code, _out, err = desk.run("settle", str(number(2)), "--failed", *SAID)
+    assert code == ExitCode.FAILED
+    assert f"it repeats payment {one}" in err
+    (told,) = desk.objects("settle", str(one), "--failed", *SAID)
+    assert told["copies"] == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--failed", "--retry"],
+        ["--failed", "--item", "17"],
+        ["--retry", "--link", LINK],
+        ["--succeeded", "--link", LINK, "--kept-link"],
+    ],
+)
+def test_what_cannot_be_meant_is_wrong_use(desk: Desk, words: list[str]) -> None:
+    one = str(put_doubt(desk))
+    assert desk.run("settle", one, *words, *SAID)[0] == ExitCode.USAGE
+
+
+def test_nothing_is_settled_without_a_reason_or_without_a_yes(desk: Desk) -> None:
+    one = str(put_doubt(desk))
+    assert desk.run("settle", one, "--failed", "--reason", " ", "--yes")[0] == ExitCode.USAGE
+    assert desk.run("settle", one, "--failed", "--reason", "seen")[0] == ExitCode.USAGE
+    assert desk.read(number(1))[0].state is State.IN_DOUBT
+
+
+def test_what_is_no_doubt_is_told_as_it_stands(desk: Desk) -> None:
+    desk.put(seen(1), seen(2, kind=Kind.INITIATION, state=State.RETRY_WAIT))
+    assert "being called" in desk.run("settle", str(number(1)), "--failed", *SAID)[2]
+    assert "a worker decides it" in desk.run("settle", str(number(2)), "--failed", *SAID)[2]
+    code, _out, err = desk.run("settle", str(number(3)), "--failed", *SAID)
+    assert code == ExitCode.FAILED
+    assert "knows no such operation" in err
