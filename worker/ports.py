@@ -1,6 +1,6 @@
 """The few interfaces between the core and the world. Every call that waits has a limit."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -33,6 +33,8 @@ from worker.records import (
     QueueLock,
     Record,
     Restoration,
+    SealedPage,
+    SealPlace,
     Standing,
     Stretch,
     Tombstone,
@@ -351,6 +353,19 @@ class Retention(Protocol):
 
     async def remove_tombstones(self, *, until: datetime, is_dry: bool) -> int:
         """Remove cancellations' tombstones that have expired by then; how many there were."""
+
+
+class Seals(Protocol):
+    """Everything that is sealed, and under which keys; raises ``StoreUnavailableError``."""
+
+    async def walk(self, after: SealPlace | None, *, limit: int, is_dry: bool) -> SealedPage:
+        """Look at a page of rows; seal anew, under the first key, what is sealed under another.
+
+        ``is_dry`` only counts.
+        """
+
+    async def forget_keys(self, unused: Collection[str]) -> None:
+        """Take keys off the list of those that a start insists on: nothing needs them."""
 
 
 class Transport(Protocol):

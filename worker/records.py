@@ -388,6 +388,28 @@ class Erased:
 
 
 @dataclass(frozen=True, slots=True)
+class SealPlace:
+    """How far a walk over everything sealed has come: a table of the ledger's, and a row of it."""
+
+    table: int
+    row: tuple[int | bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedPage:
+    """What was sealed on a page, by the id of the key, and how much of it was sealed anew.
+
+    ``values`` are links and e-mails, ``marks`` what e-mails are found by: one whose e-mail was
+    never stored cannot be made again under another key. Both are counted as they are left.
+    """
+
+    values: Mapping[str, int]
+    marks: Mapping[str, int]
+    renewed: int
+    after: SealPlace | None
+
+
+@dataclass(frozen=True, slots=True)
 class Needs:
     """The rows one transaction looks at, declared so that a store may load a batch at once.
 

@@ -247,3 +247,16 @@ def test_a_ledger_with_nothing_past_its_time_is_left_as_it_is(
         assert not any(told.values())
     assert program.run([*sound, "ledger", "maintain"]) == 0
     assert "Erased 0 e-mails, 0 links, 0 operations" in capsys.readouterr().err
+
+
+def test_keys_are_counted_by_id_and_replaced_only_when_somebody_says_so(
+    sound: list[str], capsys: Captured
+) -> None:
+    assert program.run([*sound, "ledger", "keys", "--json"]) == 0
+    (key,) = json.loads(capsys.readouterr().out)
+    assert (key["use"], key["values"], key["marks"]) == ("seals", 0, 0)
+    assert program.run([*sound, "ledger", "rekey"]) == 64
+    assert "--yes" in capsys.readouterr().err
+    assert program.run([*sound, "ledger", "rekey", "--yes", "--json"]) == 0
+    done = json.loads(capsys.readouterr().out)
+    assert (done["renewed"], done["unused"], done["keys"]) == (0, [], [key])

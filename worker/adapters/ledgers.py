@@ -12,7 +12,7 @@ from worker.adapters.store_migrations import Initialisation
 from worker.adapters.store_sqlite import SqliteStore
 from worker.adapters.store_sqlite import initialise as initialise_sqlite
 from worker.adapters.store_sqlite.room import LEAST_FREE
-from worker.ports import Clock, ReplayJournal, Retention, Store
+from worker.ports import Clock, ReplayJournal, Retention, Seals, Store
 from worker.rules import PostgresAddress
 
 LedgerPlace = Path | PostgresAddress
@@ -42,6 +42,14 @@ class LedgerStore(Store, Protocol):
         """The clock by which leases and waits are told: the same for all who use the ledger."""
 
 
+class SealedStore(LedgerStore, Protocol):
+    """A store whose secrets are sealed: every one that lasts."""
+
+    @property
+    def seals(self) -> Seals:
+        """Everything sealed in it."""
+
+
 async def open_ledger(
     place: LedgerPlace,
     *,
@@ -50,7 +58,7 @@ async def open_ledger(
     least_free_mib: int = LEAST_FREE_MIB,
     busy_seconds: float = 5.0,
     busy_tries: int = 6,
-) -> LedgerStore:
+) -> SealedStore:
     """Open an initialised ledger in the running loop; one try only.
 
     Raises ``LedgerError``; ``LedgerUnreachableError`` alone may pass by itself. Of a file a lock

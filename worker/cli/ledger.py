@@ -10,6 +10,7 @@ from worker.adapters.encryption import generate_key
 from worker.adapters.ledgers import initialise_ledger, name_of
 from worker.adapters.store_errors import LedgerError
 from worker.cli.context import ConfigOption, JsonOption, context_of
+from worker.cli.keys_rotated import rekey, show_keys
 from worker.cli.maintained import maintain
 from worker.cli.opened_ledger import ledger_error
 from worker.cli.restored import restored
@@ -29,6 +30,8 @@ def register(app: typer.Typer) -> None:
         epilog="Example: payment-worker ledger restored --at 2026-11-21T03:00:00Z",
     )(restored)
     group.command("maintain", epilog="Example: payment-worker ledger maintain --dry-run")(maintain)
+    group.command("keys", epilog="Example: payment-worker ledger keys")(show_keys)
+    group.command("rekey", epilog="Example: payment-worker ledger rekey --yes")(rekey)
     app.add_typer(group, name="ledger")
 
 

@@ -45,12 +45,19 @@ async def _maintained(context: CommandContext, *, is_dry: bool) -> Kept:
         try:
             return await keeper.maintain()
         except QueueLockedError as locked:
-            raise CommandError(
-                "retention_running",
-                f"{locked.holder.actor} is at it since {locked.holder.since:%Y-%m-%d %H:%M:%SZ}.",
-                exit_code=ExitCode.UNREACHABLE,
-                fix="Nothing is left to do, unless it stops: then say it again in 30 seconds.",
-            ) from locked
+            raise retention_running(locked) from locked
+
+
+def retention_running(locked: QueueLockedError) -> CommandError:
+    """Somebody erases or seals anew already."""
+    holder = locked.holder
+    return CommandError(
+        "retention_running",
+        f"{holder.actor} is at it since {holder.since:%Y-%m-%d %H:%M:%SZ} ({holder.purpose}).",
+        exit_code=ExitCode.UNREACHABLE,
+        field="ledger",
+        fix="Wait for it to end; one that died gives the ledger back within 30 seconds.",
+    )
 
 
 def show_kept(context: CommandContext, kept: Kept, *, is_dry: bool) -> None:

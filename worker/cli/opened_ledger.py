@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from worker.adapters.encryption import Vault
-from worker.adapters.ledgers import LedgerStore, open_ledger
+from worker.adapters.ledgers import SealedStore, open_ledger
 from worker.adapters.store_errors import LedgerError, LedgerLockedError, LedgerUnreachableError
 from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext
@@ -34,7 +34,7 @@ async def opened_journal(
 
 
 @asynccontextmanager
-async def opened_store(context: CommandContext) -> AsyncIterator[tuple[Ledger, LedgerStore]]:
+async def opened_store(context: CommandContext) -> AsyncIterator[tuple[Ledger, SealedStore]]:
     """The ledger with the store under it; raises ``LedgerError``."""
     settings = context.loaded().settings
     store = await open_ledger(

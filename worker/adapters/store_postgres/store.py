@@ -18,6 +18,7 @@ from worker.adapters.store_postgres.journal import PostgresJournal
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.retention import PostgresRetention
 from worker.adapters.store_postgres.schema import check
+from worker.adapters.store_postgres.seals import PostgresSeals
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
@@ -61,6 +62,7 @@ class PostgresStore:
         self.clock = SharedClock(clock)
         self.journal = PostgresJournal(reader, writer)
         self.retention = PostgresRetention(reader, writer)
+        self.seals = PostgresSeals(reader, writer, vault)
         self._writer = writer
         self._reader = reader
         self._vault = vault

@@ -22,6 +22,7 @@ from worker.adapters.store_sqlite.reader import Reader
 from worker.adapters.store_sqlite.retention import SqliteRetention
 from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
 from worker.adapters.store_sqlite.schema import prepare
+from worker.adapters.store_sqlite.seals import SqliteSeals
 from worker.adapters.store_sqlite.view import run_change
 from worker.adapters.store_sqlite.writer import Writer
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
@@ -83,6 +84,7 @@ class SqliteStore:
         self._clock = clock
         self.journal = SqliteJournal(writer, reader)
         self.retention = SqliteRetention(writer)
+        self.seals = SqliteSeals(writer, vault)
         self._closing: asyncio.Task[None] | None = None
         self._looked_at: float | None = None
         self._has_room = False
