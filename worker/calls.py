@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum, unique
+from typing import Literal
 
 from typing_extensions import override
 
@@ -13,11 +14,15 @@ from worker.model import Secret
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """One POST exactly as it is sent: ``url`` is final, byte for byte, and never re-quoted."""
+    """One request exactly as it is sent: ``url`` is final, byte for byte, and never re-quoted.
+
+    A GET has no body and changes nothing at the provider.
+    """
 
     url: str
     headers: tuple[tuple[str, str], ...]
     body: bytes
+    method: Literal["GET", "POST"] = "POST"
 
     @override
     def __repr__(self) -> str:

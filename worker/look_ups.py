@@ -4,11 +4,21 @@ Reads only. What they tell never sends a payment again (payment rules, rule set 
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum, unique
 from uuid import UUID
 
 from worker.model import Cents, Secret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUpQuestion:
+    """What a provider is asked: a reference of ours, the amount, and the days it may be from."""
+
+    reference: str
+    amount: Cents
+    since: date
+    until: date
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,12 +10,13 @@ from worker.acts import KeptAct
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
-from worker.look_ups import Doubt, LookUpPlan
+from worker.look_ups import Doubt, LookUpPlan, LookUpQuestion, LookUpReading
 from worker.messages import OutgoingMessage, Publication
 from worker.model import (
     CancelRequest,
     Delivery,
     EmailMark,
+    Endpoint,
     Fingerprint,
     Origin,
     PaymentRequest,
@@ -230,10 +231,8 @@ class Store(Protocol):
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         """Give a queue back; one that another has taken meanwhile stays his."""
 
-    async def doubts_without_plan(
-        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
-    ) -> Sequence[Doubt]:
-        """Payments of an account in doubt since then whose look-ups nobody has planned yet.
+    async def doubts_without_plan(self, *, account: str, limit: int) -> Sequence[Doubt]:
+        """Payments of an account in doubt whose look-ups nobody has planned yet.
 
         Those alone that were sent under a reference; what repeats another's answer is not looked
         up by itself. Oldest first.
@@ -379,10 +378,11 @@ class Transport(Protocol):
         seconds: float,
         departure: Departure | None = None,
     ) -> HttpReply | NoReply:
-        """POST within ``seconds`` overall.
+        """Send within ``seconds`` overall.
 
-        Never follows redirects, never repeats, never raises for a failed call; a cancellation
-        while waiting propagates, and ``departure`` then tells whether the request had left.
+        Never follows redirects, never repeats a POST, never raises for a failed call; a
+        cancellation while waiting propagates, and ``departure`` then tells whether the request
+        had left.
         """
 
 
@@ -426,6 +426,16 @@ class Provider(Protocol):
         """Raises ``NotImplementedError`` where the provider has no cancellation."""
 
     def read_cancellation(self, reply: HttpReply, route: Route) -> Outcome: ...
+
+    def look_up(self, asked: LookUpQuestion, endpoint: Endpoint) -> HttpRequest:
+        """Ask by a read whether a payment is known.
+
+        Raises ``NotImplementedError`` where the provider has no such read.
+        """
+
+    def read_look_up(
+        self, reply: HttpReply, asked: LookUpQuestion, endpoint: Endpoint
+    ) -> LookUpReading: ...
 
 
 class Permit(Protocol):

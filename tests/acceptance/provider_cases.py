@@ -104,7 +104,7 @@ class Asked:
 
 
 def magic_cases() -> list[Case]:
-    """Every magic name with both providers; those about removals are asked for elsewhere."""
+    """Every magic name with both providers; removals and look-ups are asked for elsewhere."""
     return [
         Case(
             name=name,
@@ -115,7 +115,7 @@ def magic_cases() -> list[Case]:
         )
         for is_basket in (False, True)
         for name, magic in MAGIC.items()
-        if magic.removal is None
+        if magic.removal is None and magic.search is None
     ]
 
 

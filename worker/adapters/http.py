@@ -38,7 +38,7 @@ _logger = structlog.get_logger()
 
 
 class HttpTransport:
-    """Implements ``ports.Transport``: POST, once, on a fresh or a recently used connection.
+    """Implements ``ports.Transport``: one exchange on a fresh or a recently used connection.
 
     ``connect_seconds`` covers name, TCP and TLS; ``read_seconds`` is the longest silence while
     reading; ``idle_seconds`` the age up to which an idle connection is used again; the deadline
@@ -97,9 +97,10 @@ class HttpTransport:
         seconds: float,
         departure: Departure | None = None,
     ) -> HttpReply | NoReply:
-        """POST within ``seconds`` overall, name resolution and the whole answer included.
+        """Send within ``seconds`` overall, name resolution and the whole answer included.
 
-        Never follows a redirect, never repeats, never raises for a failed call. A cancellation
+        Never follows a redirect, never repeats a POST, never raises for a failed call. (A GET on
+        a connection that breaks aiohttp sends once more by itself: it only reads.) A cancellation
         propagates; ``departure`` tells its phase.
         """
         session = self._fresh if fresh_connection else self._reused
@@ -118,9 +119,10 @@ class HttpTransport:
     async def _exchange(
         self, session: aiohttp.ClientSession, request: HttpRequest, departure: Departure
     ) -> HttpReply:
-        response = await session.post(
+        response = await session.request(
+            request.method,
             URL(request.url, encoded=True),  # a re-quoted address breaks its signature
-            data=request.body,
+            data=request.body if request.method == "POST" else None,
             headers=list(request.headers),
             allow_redirects=False,  # a followed 307 repeats the payment elsewhere
             trace_request_ctx=departure,

@@ -12,7 +12,16 @@ from urllib.parse import quote
 
 from worker.calls import Declined, HttpReply, HttpRequest, Outcome, Succeeded, Unknown
 from worker.codes import Code
-from worker.model import CancelRequest, Cents, Company, PaymentRequest, Route, Secret
+from worker.look_ups import LookUpQuestion, LookUpReading
+from worker.model import (
+    CancelRequest,
+    Cents,
+    Company,
+    Endpoint,
+    PaymentRequest,
+    Route,
+    Secret,
+)
 from worker.outcomes import clean_provider_code, of_status
 from worker.ports import Signing
 from worker.providers.answers import is_listed, read_object
@@ -99,6 +108,16 @@ class BasketProvider:
         if answer is None or not _says_success(answer.get("result", "success")):
             return Unknown(http_status=reply.status)
         return Succeeded(link=None, http_status=reply.status)
+
+    def look_up(self, asked: LookUpQuestion, endpoint: Endpoint) -> HttpRequest:
+        """Raise ``NotImplementedError``: no read is documented (payment rules, rule set 3)."""
+        raise NotImplementedError
+
+    def read_look_up(
+        self, reply: HttpReply, asked: LookUpQuestion, endpoint: Endpoint
+    ) -> LookUpReading:
+        """Raise ``NotImplementedError``, as ``look_up`` does."""
+        raise NotImplementedError
 
 
 def euros(cents: Cents) -> str:

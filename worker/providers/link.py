@@ -5,7 +5,6 @@ text, never by its prefix: EXIST_002 is no duplicate. There is no idempotency ke
 cannot be understood is ``Unknown``. Source: the provider's get_link_payment and annex pages.
 """
 
-import base64
 import json
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -21,6 +20,7 @@ from worker.calls import (
     Unknown,
 )
 from worker.codes import Category, Code, category_of
+from worker.look_ups import LookUpQuestion, LookUpReading
 from worker.model import (
     CancelRequest,
     Endpoint,
@@ -32,6 +32,7 @@ from worker.model import (
 from worker.outcomes import clean_provider_code, of_status
 from worker.ports import Signing
 from worker.providers.answers import is_listed, read_object, storable
+from worker.providers.link_search import basic_login, read_search, search
 from worker.providers.templates import fill_template
 
 LINK_CODES: Mapping[str, Code] = MappingProxyType(
@@ -89,7 +90,7 @@ class LinkProvider:
         return HttpRequest(
             url=f"{route.endpoint.base_url.rstrip('/')}/get_link_payment",
             headers=(
-                ("Authorization", _basic(route.endpoint)),
+                ("Authorization", basic_login(route.endpoint)),
                 ("Content-Type", "application/json"),
                 ("Accept", "application/json"),
             ),
@@ -131,6 +132,16 @@ class LinkProvider:
         """Raise ``NotImplementedError``, as ``cancel`` does."""
         raise NotImplementedError
 
+    def look_up(self, asked: LookUpQuestion, endpoint: Endpoint) -> HttpRequest:
+        """Build ``search_payment`` for one reference of ours."""
+        return search(asked, endpoint)
+
+    def read_look_up(
+        self, reply: HttpReply, asked: LookUpQuestion, endpoint: Endpoint
+    ) -> LookUpReading:
+        """Return what the provider lists under that reference, as far as it can be read."""
+        return read_search(reply, asked, endpoint)
+
     def _by_code(self, raw_code: object, status: int) -> Outcome:
         provider_code = clean_provider_code(raw_code)
         code = self._codes.get(raw_code) if isinstance(raw_code, str) else None
@@ -153,8 +164,3 @@ def _read_link(link: object, status: int, endpoint: Endpoint) -> Outcome:
         # A wrong list of hosts on the first day must not double every payment (R3).
         return Unknown(http_status=status, never_resend=True, link=Secret(storable(link)))
     return Succeeded(link=Secret(link), http_status=status)
-
-
-def _basic(endpoint: Endpoint) -> str:
-    credentials = f"{endpoint.login}:{endpoint.password.reveal()}".encode()
-    return f"Basic {base64.b64encode(credentials).decode('ascii')}"

@@ -3,7 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum, unique
+
+from worker.model import Cents
+from worker.simulator.effects import Search
 
 
 @unique
@@ -29,6 +33,17 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Sale:
+    """What a link was made for, as a look-up lists it; ``search`` is what it finds."""
+
+    reference: str
+    beneficiary: str
+    amount: Cents
+    made_on: date
+    search: Search
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """Applied operations: links by ``payment_reference``, items by ``url``, removals by id."""
 
@@ -51,6 +66,8 @@ class Book:
     _added: Counter[str] = field(default_factory=Counter)
     _removed: Counter[str] = field(default_factory=Counter)
     _failures: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    _sales: dict[str, Sale] = field(default_factory=dict)
+    _searches: Counter[str] = field(default_factory=Counter)
 
     @property
     def applied(self) -> Applied:
@@ -81,6 +98,22 @@ class Book:
             return made[-1]
         made.append(link)
         return link
+
+    @property
+    def searches(self) -> Mapping[str, int]:
+        """How often each reference was looked up."""
+        return dict(self._searches)
+
+    def count_search(self, reference: str) -> None:
+        self._searches[reference] += 1
+
+    def keep_sale(self, sale: Sale) -> None:
+        """Remember what a link was made for, the first time."""
+        self._sales.setdefault(sale.reference, sale)
+
+    def sale(self, reference: str) -> Sale | None:
+        """What was sold under a reference, if anything was."""
+        return self._sales.get(reference)
 
     def add_item(self, url: str, user: str) -> str:
         """Put an item into a basket and return its id; nothing deduplicates."""

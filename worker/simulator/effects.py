@@ -21,6 +21,18 @@ class Shape(Enum):
 
 
 @unique
+class Search(StrEnum):
+    """What a look-up of a payment finds that was applied."""
+
+    FOUND = "found"
+    OTHER_AMOUNT = "other amount"
+    WITHOUT_LINK = "found without its link"
+    EMPTY_TWICE = "nothing twice, then found"
+    FAILING = "HTTP 500"
+    SLOW = "found after 20 seconds"
+
+
+@unique
 class Breakage(StrEnum):
     """How an exchange ends without a complete answer."""
 

@@ -4,12 +4,21 @@ For the default operation classes: D for the link provider (one re-send after an
 outcome), E for adding a basket item (none), B for its removal. Source: payment rules R1 to R4.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum, unique
 
 from worker.codes import Code
 from worker.records import Status
-from worker.simulator.effects import Break, Breakage, Effect, OnRemoval, Reject, Respond, Single
+from worker.simulator.effects import (
+    Break,
+    Breakage,
+    Effect,
+    OnRemoval,
+    Reject,
+    Respond,
+    Search,
+    Single,
+)
 
 
 @unique
@@ -36,7 +45,8 @@ class Expected:
 class Magic:
     """One name: what it does, and what comes of it with each provider.
 
-    ``removal`` is set where the name is about the removal of a basket item.
+    ``removal`` is set where the name is about the removal of a basket item, ``search`` where it is
+    about the look-up of a payment in doubt.
     """
 
     name: str
@@ -45,6 +55,7 @@ class Magic:
     link: Expected
     basket: Expected
     removal: Expected | None = None
+    search: Search | None = None
 
 
 def success(decided: Decided = Decided.FIRST) -> Expected:
@@ -90,6 +101,17 @@ def unclear(name: str, does: str, effect: Effect, *, applied: bool) -> Magic:
 def breaking(name: str, does: str, how: Breakage, *, applied: bool) -> Magic:
     """The exchange ends without a complete answer."""
     return unclear(name, does, Break(how=how, applied=applied), applied=applied)
+
+
+def searching(name: str, does: str, search: Search) -> Magic:
+    """In doubt although applied; then this is what a look-up of the link finds."""
+    lost = unclear(
+        name,
+        f"Applies it and answers HTTP 500; {does}",
+        Respond(status=500, applied=True),
+        applied=True,
+    )
+    return replace(lost, search=search)
 
 
 def rejecting(provider_code: str, code: Code, *, name: str | None = None) -> Magic:

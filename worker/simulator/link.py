@@ -11,14 +11,17 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from http import HTTPStatus
 
-from worker.model import Operation, Secret
+from worker.model import Cents, Operation, Secret
 from worker.providers.link_fields import LINK_FIELDS, FieldType, LinkField
-from worker.simulator.book import Book, RepeatReference
+from worker.simulator.book import Book, RepeatReference, Sale
 from worker.simulator.effects import Shape
+from worker.simulator.magic import search_of
 from worker.simulator.orders import Json, Refused
 from worker.simulator.paypage import Links, reshaped
+from worker.simulator.search import Found, search
 
 _AMOUNT = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 _INTEGER = re.compile(r"[0-9]+", re.ASCII)
@@ -36,6 +39,7 @@ class LinkOrder:
     book: Book
     links: Links
     repeat: RepeatReference
+    sale: Sale
     operation: Operation = Operation.GET_LINK_PAYMENT
 
     def obstacle(self) -> Refused | None:
@@ -44,6 +48,7 @@ class LinkOrder:
         return None
 
     def apply(self) -> str:
+        self.book.keep_sale(self.sale)
         return self.book.make_link(self.reference, self.links.make(), repeat=self.repeat)
 
     def answer(self, applied: str, shape: Shape) -> Json:
@@ -65,7 +70,11 @@ class LinkApi:
     links: Links
     repeat: RepeatReference
 
-    def read(self, authorization: str | None, body: bytes) -> LinkOrder | Refused:
+    def search(self, authorization: str | None, asked: Mapping[str, str]) -> Found | Refused:
+        """Answer a look-up, the provider's refusal to whoever may not ask."""
+        return self._check_credentials(authorization) or search(self.book, asked)
+
+    def read(self, authorization: str | None, body: bytes, today: date) -> LinkOrder | Refused:
         """Return the order of a valid call, the provider's refusal of any other."""
         refused = self._check_credentials(authorization)
         if refused is not None:
@@ -89,6 +98,13 @@ class LinkApi:
             book=self.book,
             links=self.links,
             repeat=self.repeat,
+            sale=Sale(
+                reference=fields["payment_reference"],
+                beneficiary=fields["beneficiary_reference"],
+                amount=Cents(int(fields["amount"])),
+                made_on=today,
+                search=search_of(fields["consumer_email"]),
+            ),
         )
 
     def _check_credentials(self, authorization: str | None) -> Refused | None:

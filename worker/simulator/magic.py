@@ -10,7 +10,16 @@ from types import MappingProxyType
 
 from worker.codes import Code, category_of, is_retryable
 from worker.records import Status
-from worker.simulator.effects import Break, Breakage, Flaky, Reject, Respond, Shape, Succeed
+from worker.simulator.effects import (
+    Break,
+    Breakage,
+    Flaky,
+    Reject,
+    Respond,
+    Search,
+    Shape,
+    Succeed,
+)
 from worker.simulator.expected import (
     Decided,
     Expected,
@@ -23,6 +32,7 @@ from worker.simulator.expected import (
     refusing,
     rejecting,
     removing,
+    searching,
     succeeding,
     success,
     unclear,
@@ -196,6 +206,12 @@ EVERY_MAGIC = (
     succeeding(
         "misspelt", "Succeeds; the basket says succes and payement_url.", Succeed(Shape.MISSPELT)
     ),
+    # --- look-up of a payment in doubt ---
+    searching("search-other-amount", "a look-up lists another amount.", Search.OTHER_AMOUNT),
+    searching("search-no-link", "a look-up lists it without its link.", Search.WITHOUT_LINK),
+    searching("search-empty-2", "two look-ups list nothing, the next it.", Search.EMPTY_TWICE),
+    searching("search-failing", "a look-up answers HTTP 500.", Search.FAILING),
+    searching("search-slow", "a look-up answers after 20 seconds.", Search.SLOW),
     # --- removal of a basket item ---
     removing(
         "remove-declined",
@@ -239,6 +255,12 @@ def magic_name(email: str) -> str | None:
     return local_part.removeprefix(PREFIX) if local_part.startswith(PREFIX) else None
 
 
+def search_of(email: str) -> Search:
+    """What a look-up finds of a payment that was applied for this e-mail."""
+    magic = MAGIC.get(magic_name(email) or "")
+    return Search.FOUND if magic is None or magic.search is None else magic.search
+
+
 def magic_document() -> str:
     """Return ``schemas/examples/simulator.json``: every name and what the worker answers."""
     document = {
@@ -263,6 +285,8 @@ def _entry(magic: Magic) -> dict[str, object]:
     }
     if magic.removal is not None:
         entry["removal"] = _answer(magic.removal)
+    if magic.search is not None:
+        entry["look_up"] = magic.search
     return entry
 
 

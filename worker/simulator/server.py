@@ -164,14 +164,26 @@ class Simulator:
         application.router.add_post("/api/lingo/add-basket-item", self._add_item)
         application.router.add_post("/api/lingo/remove-basket-item", self._remove_item)
         application.router.add_post("/{prefix:.+}/get_link_payment", self._get_link)
+        application.router.add_get("/{prefix:.+}/search_payment", self._search)
         application.router.add_get(PATH, self._show_page)
         application.router.add_get("/simulator/applied", self._show_applied)
         return application
 
     async def _get_link(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        read = self._link.read(request.headers.get("Authorization"), body)
+        today = self._clock.now().date()
+        read = self._link.read(request.headers.get("Authorization"), body, today)
         return await self._serve(request, Operation.GET_LINK_PAYMENT, read)
+
+    async def _search(self, request: web.Request) -> web.StreamResponse:
+        found = self._link.search(request.headers.get("Authorization"), request.query)
+        if self._log is not None:
+            self._log("simulator.searched", act=type(found).__name__.lower())
+        if isinstance(found, Refused):
+            return web.json_response(found.body, status=found.status, headers=dict(found.headers))
+        if self._latency or found.after:
+            await self._clock.sleep(self._latency + found.after)
+        return web.json_response(found.body)
 
     async def _add_item(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
