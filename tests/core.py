@@ -31,6 +31,7 @@ from worker.permits import AccountPermits
 from worker.ports import Clock, Permits, Publisher, Store, Transport
 from worker.processor import Processor
 from worker.providers import PROVIDERS
+from worker.reconciler import LookedUp, Reconciler
 from worker.records import Restoration
 from worker.replies import Replies
 from worker.rules import RouteBook, Rules
@@ -183,6 +184,16 @@ UNAUTHORISED = says(401)
 DECLINES = says(200, body=b'{"result": false, "code": "NOK_001"}')
 
 
+def listing(*records: tuple[str, str, str | None]) -> HttpReply:
+    """What a look-up answers: reference, amount and link of every record."""
+    listed = [
+        {"payment_reference": reference, "amount": amount, "link": link}
+        for reference, amount, link in records
+    ]
+    body = json.dumps({"result": True, "datas": listed}).encode()
+    return HttpReply(status=200, headers={}, body=body, received_at=START)
+
+
 @dataclass(slots=True)
 class CountingProviders:
     """Implements ``ports.Transport``: both providers, acting without any idempotency of their own.
@@ -190,7 +201,9 @@ class CountingProviders:
     ``applied`` counts what was really done, by (operation, e-mail): the e-mail stands for the
     intent. ``references`` are the payment references each intent was applied under. With
     ``is_keyed`` the link provider refuses a reference it has seen, as class C promises.
-    ``behaviours`` answers the next calls; without one a call is answered.
+    ``behaviours`` answers the next calls; without one a call is answered. A look-up lists what was
+    ``sold`` under its reference, or answers the next of ``search_facts``; ``searches`` are the
+    references that were looked up.
     """
 
     is_keyed: bool = False
@@ -200,6 +213,9 @@ class CountingProviders:
     links: set[str] = field(default_factory=set)
     items: dict[str, str] = field(default_factory=dict)
     requests: list[HttpRequest] = field(default_factory=list)
+    sold: dict[str, tuple[str, str]] = field(default_factory=dict)
+    searches: list[str] = field(default_factory=list)
+    search_facts: list[HttpReply | NoReply] = field(default_factory=list)
     fresh_connections: list[bool] = field(default_factory=list)
 
     async def send(
@@ -211,6 +227,8 @@ class CountingProviders:
         departure: Departure | None = None,
     ) -> HttpReply | NoReply:
         assert seconds > 0
+        if request.method == "GET":
+            return self._search(request)
         self.requests.append(request)
         self.fresh_connections.append(fresh_connection)
         behaviour = self.behaviours.pop(0) if self.behaviours else ANSWERS
@@ -228,11 +246,22 @@ class CountingProviders:
         asked = json.loads(request.body)
         address = urlsplit(request.url)
         if address.path.endswith("get_link_payment"):
-            return self._give_link(asked["consumer_email"], asked["payment_reference"])
+            answer = self._give_link(asked["consumer_email"], asked["payment_reference"])
+            if "link" in answer:
+                self.sold[asked["payment_reference"]] = asked["amount"], str(answer["link"])
+            return answer
         email = parse_qs(address.query)["email"][0]
         if address.path.endswith("remove-basket-item"):
             return self._remove_item(email, asked["basket_item_id"])
         return self._add_item(email, asked["url"])
+
+    def _search(self, request: HttpRequest) -> HttpReply | NoReply:
+        reference = parse_qs(urlsplit(request.url).query)["payment_reference"][0]
+        self.searches.append(reference)
+        if self.search_facts:
+            return self.search_facts.pop(0)
+        sold = self.sold.get(reference)
+        return listing(*() if sold is None else ((reference, *sold),))
 
     def _give_link(self, email: str, reference: str) -> Mapping[str, object]:
         if self.is_keyed and reference in self.references.get(email, ()):
@@ -268,6 +297,8 @@ class Core:
     processor: Processor
     ledger: Ledger
     sweeper: Sweeper
+    reconciler: Reconciler
+    looked_up: list[LookedUp]
     permits: AccountPermits
     changes: list[BreakerChange]
     surprises: list[Exception]
@@ -322,10 +353,22 @@ def make_core(
         rules=rules,
     )
     sweeper = Sweeper(ledger=ledger, announcer=announcer, on_surprise=surprises.append)
+    looked_up: list[LookedUp] = []
+    reconciler = Reconciler(
+        ledger=ledger,
+        book=book,
+        permits=gates,
+        providers=PROVIDERS,
+        transport=transport,
+        on_look_up=looked_up.append,
+        on_surprise=surprises.append,
+    )
     return Core(
         processor=processor,
         ledger=ledger,
         sweeper=sweeper,
+        reconciler=reconciler,
+        looked_up=looked_up,
         permits=gates,
         changes=changes,
         surprises=surprises,

@@ -338,9 +338,7 @@ class MemoryStore:
 
         await self._submit(work)
 
-    async def doubts_without_plan(
-        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
-    ) -> Sequence[Doubt]:
+    async def doubts_without_plan(self, *, account: str, limit: int) -> Sequence[Doubt]:
         await self._read()
         doubts = [
             (record.decided_at, record.operation_id, record.sequence)
@@ -351,7 +349,6 @@ class MemoryStore:
             and record.duplicate_of is None
             and record.reference is not None
             and record.decided_at is not None
-            and decided_since <= record.decided_at <= decided_before
             and not self._is_planned(record)
         ]
         return [

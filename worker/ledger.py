@@ -30,6 +30,7 @@ from worker.lifecycle.duplicates import follow_owner
 from worker.lifecycle.edit import Edited, EditWish, NotEdited, edit_email
 from worker.lifecycle.expire import abandon_wait, expire_claim, release_claim
 from worker.lifecycle.prospects import groups_of
+from worker.lifecycle.reconcile import Read, Reconciled, planned, reconcile
 from worker.lifecycle.refuse import refuse
 from worker.lifecycle.reopen import NotReopened, Reopened, reopen
 from worker.lifecycle.resend import Resending, ResendWish, resend
@@ -466,6 +467,36 @@ class Ledger:
 
         needs = Needs(tuple(dict.fromkeys([*operations, *payments])))
         return await self._store.transact(needs, apply)
+
+    async def plan_look_ups(self, account: str) -> int:
+        """Plan the look-ups of an account's doubts that nobody has planned yet; how many."""
+        count = 0
+        while doubts := await self._store.doubts_without_plan(account=account, limit=PAGE):
+            await self._store.plan_look_ups([planned(each, account) for each in doubts])
+            count += len(doubts)
+            if len(doubts) < PAGE:
+                break
+        return count
+
+    async def take_look_up(self, account: str, *, lease: timedelta) -> LookUpPlan | None:
+        """Take the doubt that has been due for longest; no other worker gets it meanwhile."""
+        now = self._clock.now()
+        return await self._store.take_look_up(
+            account=account, token=self._clock.new_id(), now=now, lease_until=now + lease
+        )
+
+    async def give_look_up_back(self, plan: LookUpPlan) -> None:
+        """Leave a step that was taken to whoever comes next."""
+        if plan.token is not None:
+            await self._store.give_look_up_back(plan.operation_id, plan.token)
+
+    async def reconcile(self, plan: LookUpPlan, reads: Sequence[Read]) -> Reconciled:
+        """Write what a step read, and what follows; see ``lifecycle.reconcile``."""
+
+        def apply(view: View) -> Change[Reconciled]:
+            return reconcile(view, plan, reads, self._clock.now())
+
+        return await self._store.transact(Needs((plan.operation_id,)), apply)
 
     async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
         """How far the look-ups of these operations are, of those that there are plans for.

@@ -353,7 +353,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """One provider account as configured; ``test`` and ``live`` are separate on purpose."""
+    """One provider account as configured; ``test`` and ``live`` are separate on purpose.
+
+    ``look_up``: its doubtful payments are looked up at the provider, by reads.
+    """
 
     name: str
     provider: ProviderKind
@@ -365,6 +368,7 @@ class Account:
     fields: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     basket_page_url: str | None = None
     cancellable: bool | None = None
+    look_up: bool = False
     max_amount: Cents | None = None
     limits: Limits = field(default_factory=Limits)
 

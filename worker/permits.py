@@ -118,6 +118,39 @@ class Gate:
             return refused
         return Pass(self, self.breaker.admit())
 
+    async def enter_spare(self, within: float) -> bool:
+        """Take a place that no payment wants, for a read; false at once where there is none.
+
+        Never the last free place, unless there is only one, never through an open breaker and
+        never as its probe: what a read meets says nothing about payments.
+        """
+        if not self._is_sound() or self._waiting:
+            return False
+        if self._taken >= max(1, self._limits.concurrent_calls - 1):
+            return False
+        delay = self._delay()
+        if delay > within:
+            return False
+        self._taken += 1
+        self._take_turn()
+        try:
+            if delay > 0:
+                await self._clock.sleep(delay)
+        except BaseException:
+            self._free_place()
+            raise
+        if not self._is_sound():
+            self._free_place()
+            return False
+        return True
+
+    def _is_sound(self) -> bool:
+        return self.breaker.refusal() is None and self.breaker.state is BreakerState.CLOSED
+
+    def leave_spare(self) -> None:
+        """Free the place of a read."""
+        self._free_place()
+
     def leave(self, ticket: Ticket) -> None:
         """Free the place; a probe that reported nothing leaves the breaker as it was."""
         self._free_place()
@@ -171,18 +204,24 @@ class Gate:
         refused = self.breaker.refusal()
         if refused is not None:
             return self._refuse(Obstacle.BREAKER, refused)
-        if not self._limits.calls_per_second:
-            return None
-        delay = max(0.0, self._next_start - self._clock.monotonic())
+        delay = self._delay()
         if delay > within:
             return self._refuse(Obstacle.RATE, delay)
-        start = max(self._next_start, self._clock.monotonic())
-        self._next_start = start + 1.0 / self._limits.calls_per_second
+        self._take_turn()
         if delay > 0:
             self._hindered(Hindrance(self._account, Obstacle.RATE, is_refused=False))
             await self._clock.sleep(delay)
         refused = self.breaker.refusal()
         return None if refused is None else self._refuse(Obstacle.BREAKER, refused)
+
+    def _delay(self) -> float:
+        """Seconds until another call may start under the rate limit."""
+        return max(0.0, self._next_start - self._clock.monotonic())
+
+    def _take_turn(self) -> None:
+        if self._limits.calls_per_second:
+            start = max(self._next_start, self._clock.monotonic())
+            self._next_start = start + 1.0 / self._limits.calls_per_second
 
 
 class Pass:
@@ -251,6 +290,20 @@ class AccountPermits:
             yield entered
         finally:
             gate.leave(entered.ticket)
+
+    @asynccontextmanager
+    async def take_spare(self, account: str, *, within: float) -> AsyncIterator[bool]:
+        """Yield whether a read may be made with what the account's payments leave over.
+
+        It waits ``within`` seconds at most for its turn under the rate limit.
+        """
+        gate = self._gates[account]
+        is_free = await gate.enter_spare(within)
+        try:
+            yield is_free
+        finally:
+            if is_free:
+                gate.leave_spare()
 
     def hurry(self) -> None:
         """Let nobody wait for a probe any more: the worker is about to stop."""

@@ -16,6 +16,7 @@ from worker.model import (
     Account,
     CancelRequest,
     Company,
+    Endpoint,
     Envelope,
     Environment,
     Fault,
@@ -152,6 +153,22 @@ def route_cancellation(
         operation_class=operation_class(operation, account.fields, account.classes.get(operation)),
         live=payment.live,
     )
+
+
+def look_up_endpoint(payment: Record, book: RouteBook, now: datetime) -> Endpoint | None:
+    """Return where a doubtful payment may be looked up, ``None`` where it may not be now.
+
+    Account and mode are the payment's own. On staging a live account is read only while FORCE_LIVE
+    holds, as live credentials have no business there otherwise (payment rules M5); ``now`` is
+    aware, for that date.
+    """
+    account = None if payment.account is None else book.accounts.get(payment.account)
+    if account is None or not account.look_up or payment.live is None:
+        return None
+    is_forced = payment.live and book.environment is Environment.STAGING
+    if is_forced and not _holds(book.force_live, now):
+        return None
+    return account.live if payment.live else account.test
 
 
 def was_forced(request: PaymentRequest, route: Route) -> bool:

@@ -348,15 +348,11 @@ class FusedStore:
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         await self._through("unlock", lambda: self._inner.unlock_queue(queue, token))
 
-    async def doubts_without_plan(
-        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
-    ) -> Sequence[Doubt]:
+    async def doubts_without_plan(self, *, account: str, limit: int) -> Sequence[Doubt]:
         return await self._through(
             "doubts_without_plan",
             lambda: self._inner.doubts_without_plan(
                 account=account,
-                decided_since=decided_since,
-                decided_before=decided_before,
                 limit=limit,
             ),
         )

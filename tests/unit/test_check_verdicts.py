@@ -26,7 +26,7 @@ from worker.checks.certificates import expiry
 from worker.checks.clocks import clock_remark, provider_remark
 from worker.checks.letters import aside_remark, depth_remark, doubt_remark
 from worker.checks.probes import is_public
-from worker.checks.providers import credentials_remark, endpoint_remark
+from worker.checks.providers import credentials_remark, endpoint_remark, look_up_remark
 from worker.checks.publishing import publish_remark, return_remark
 from worker.checks.queues import limit_remarks
 from worker.checks.reach import Reached
@@ -39,6 +39,7 @@ from worker.contract.times import time_text
 from worker.messages import Publication
 from worker.model import Environment, Fault, ProviderKind
 from worker.records import Standing
+from worker.settings.accounts import AccountSettings
 from worker.topology import Topology
 
 OURS = Topology(environment=Environment.STAGING)
@@ -309,6 +310,14 @@ def test_an_endpoint_that_does_not_answer_warns_only() -> None:
 @pytest.mark.parametrize("kind", ProviderKind)
 def test_credentials_that_nobody_asked_about_are_no_ok(kind: ProviderKind) -> None:
     assert credentials_remark("there", kind).verdict is Verdict.SKIP
+
+
+def test_the_doctor_says_of_each_account_what_becomes_of_its_doubts() -> None:
+    link, basket = (AccountSettings(provider=each) for each in ProviderKind)
+    searched = AccountSettings(provider=ProviderKind.LINK, look_up=True)
+    assert "search_payment" in look_up_remark("there", searched).cause
+    assert "look_up is off" in look_up_remark("there", link).cause
+    assert "no read" in look_up_remark("there", basket).cause
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,87 @@ class Account:
         return [change.pause for change in self.changes if change.pause]
 
 
+# --- what payments leave over ------------------------------------------------------------------
+
+
+async def spare(account: Account, *, within: float = 0.0) -> bool:
+    """Whether a read gets a place now; it is left at once."""
+    async with account.permits.take_spare(ACCOUNT, within=within) as is_free:
+        return is_free
+
+
+async def test_a_read_takes_a_place_that_nobody_wants_and_gives_it_back() -> None:
+    account = Account(Limits(concurrent_calls=2))
+    async with account.permits.take_spare(ACCOUNT, within=0.0) as is_free:
+        assert is_free
+        assert not await spare(account), "the last free place is for a payment"
+        assert not isinstance(await account.call(OK), float)
+    assert await spare(account)
+    assert account.hindrances == []
+
+
+async def test_of_one_place_in_all_a_read_takes_it_while_no_payment_does() -> None:
+    account = Account(Limits(concurrent_calls=1))
+    assert await spare(account)
+    async with account.permits.take(ACCOUNT, within=SOON):
+        assert not await spare(account)
+    assert await spare(account)
+
+
+async def test_a_payment_waits_for_a_read_and_is_next() -> None:
+    account = Account(Limits(concurrent_calls=1), patience=5.0)
+    async with account.permits.take_spare(ACCOUNT, within=0.0):
+        paying = asyncio.ensure_future(account.call(OK))
+        while not account.permits.waiting(ACCOUNT):
+            await account.clock.sleep(0.0)
+        assert not await spare(account)
+    assert not isinstance(await paying, float)
+    assert await spare(account)
+
+
+async def test_a_read_is_no_probe_and_tells_the_breaker_nothing() -> None:
+    account = Account()
+    await account.call(WRONG_PASSWORD)
+    assert not await spare(account)
+    account.clock.advance(31.0)
+    assert not await spare(account), "the probe is a payment"
+    assert account.state() is BreakerState.OPEN
+    await account.call(OK)
+    assert await spare(account)
+
+
+async def test_a_read_keeps_to_the_rate_and_waits_for_its_turn_only_so_long() -> None:
+    account = Account(Limits(concurrent_calls=9, calls_per_second=0.5))
+    assert await spare(account)
+    assert not await spare(account, within=1.9)
+    assert await spare(account, within=2.0)
+    assert account.clock.sleeps == [2.0]
+    async with account.permits.take(ACCOUNT, within=2.0) as permit:
+        assert not isinstance(permit, float), "the turn after that is a payment's"
+
+
+async def test_a_read_that_is_called_off_leaves_no_place_taken() -> None:
+    account = Account(Limits(concurrent_calls=1, calls_per_second=0.5))
+    await account.call(OK)
+    reading = asyncio.ensure_future(spare(account, within=5.0))
+    await account.clock.sleep(0.0)
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    account.clock.advance(60.0)
+    assert await spare(account)
+
+
+async def test_a_breaker_that_opens_while_a_read_waits_for_its_turn_lets_nobody_through() -> None:
+    account = Account(Limits(concurrent_calls=9, calls_per_second=0.5))
+    async with account.permits.take(ACCOUNT, within=SOON) as permit:
+        assert not isinstance(permit, float)
+        reading = asyncio.ensure_future(spare(account, within=5.0))
+        await account.clock.sleep(0.0)
+        permit.report(WRONG_PASSWORD)
+    assert not await reading
+
+
 # --- the breaker ----------------------------------------------------------------------------
 
 

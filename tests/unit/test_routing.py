@@ -44,6 +44,7 @@ from worker.model import (
 from worker.records import Kind, Record, State
 from worker.routing import (
     default_routes,
+    look_up_endpoint,
     missing_for_company,
     operation_class,
     route,
@@ -440,3 +441,36 @@ def test_a_company_that_lost_its_settings_does_not_keep_its_items() -> None:
     plan = cancelled(PAYMENT, book_with(replace(BASKET_ACCOUNT, test_companies={})))
     assert isinstance(plan, Route)
     assert plan.company == Company(id_societe="1")
+
+
+# --- look-ups -------------------------------------------------------------------------------------
+
+SEARCHED = replace(LINK_ACCOUNT, look_up=True)
+DOUBTFUL = replace(PAYMENT, account="safedebit", live=False, state=State.IN_DOUBT)
+
+
+def searched(book: RouteBook = STAGING, account: Account = SEARCHED) -> RouteBook:
+    return replace(book, accounts={**book.accounts, "safedebit": account})
+
+
+def test_a_doubt_is_looked_up_where_its_payment_went() -> None:
+    assert look_up_endpoint(DOUBTFUL, searched(), NOW) == LINK_ACCOUNT.test
+    live = replace(DOUBTFUL, live=True)
+    assert look_up_endpoint(live, searched(PRODUCTION), NOW) == LINK_ACCOUNT.live
+
+
+def test_live_credentials_read_nothing_on_staging_without_leave() -> None:
+    live = replace(DOUBTFUL, live=True)
+    assert look_up_endpoint(live, searched(), NOW) is None
+    assert look_up_endpoint(live, searched(FORCED_STAGING), NOW) == LINK_ACCOUNT.live
+    over = NOW + timedelta(days=1)
+    assert look_up_endpoint(live, searched(FORCED_STAGING), over) is None
+
+
+def test_what_is_not_configured_is_not_looked_up() -> None:
+    assert look_up_endpoint(DOUBTFUL, STAGING, NOW) is None, "off by default"
+    assert look_up_endpoint(replace(DOUBTFUL, account=None), searched(), NOW) is None
+    assert look_up_endpoint(replace(DOUBTFUL, account="gone"), searched(), NOW) is None
+    assert look_up_endpoint(replace(DOUBTFUL, live=None), searched(), NOW) is None
+    without_test = searched(account=replace(SEARCHED, test=None))
+    assert look_up_endpoint(DOUBTFUL, without_test, NOW) is None

@@ -3,6 +3,7 @@
 import ast
 import asyncio
 from collections.abc import MutableMapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -26,6 +27,8 @@ from worker.calls import (
     Unknown,
 )
 from worker.codes import Code
+from worker.lifecycle.reconcile import Reconciled
+from worker.look_ups import Finding, LookUpPlan, PlanState
 from worker.messages import (
     Action,
     Disposition,
@@ -39,6 +42,7 @@ from worker.messages import (
 from worker.model import Limits, Origin, Secret, Step
 from worker.permits import AccountPermits
 from worker.ports import Permit
+from worker.reconciler import LookedUp
 from worker.records import Kind, Standing, Status
 from worker.telemetry import CountedPublisher, LineWriter, Telemetry
 from worker.telemetry.redaction import ALLOWED
@@ -467,6 +471,36 @@ def test_doubts_ticks_and_lost_lines_are_what_they_are_now(desk: Desk) -> None:
     desk.writer.lost = 3
     assert desk.value("log_lines_lost") == 3
     assert desk.value("build_info", version="1.2.3") == 1
+
+
+def test_breaks_are_counted_as_they_stand(desk: Desk) -> None:
+    broken = replace(standing({"combo": 2}, 90.0), breaks={"safedebit": 2})
+    desk.telemetry.stands(broken, overdue=0)
+    assert desk.value("breaks", provider="safedebit") == 2
+    desk.telemetry.stands(replace(broken, breaks={}), overdue=0)
+    assert desk.value("breaks", provider="safedebit") is None
+
+
+def test_a_look_up_is_one_line_and_a_break_is_a_warning(desk: Desk) -> None:
+    plan = LookUpPlan(
+        operation_id=UUID(int=7),
+        account="safedebit",
+        sequence=1,
+        steps=2,
+        state=PlanState.PLANNED,
+        due_at=START,
+    )
+    missed = Reconciled(plan, Finding.NOT_FOUND)
+    broken = Reconciled(replace(plan, state=PlanState.BREAK, due_at=None), Finding.OTHER_AMOUNT)
+    for each in (missed, broken):
+        desk.telemetry.looked_up(LookedUp("safedebit", UUID(int=7), each))
+    first, second = desk.capture.entries
+    assert (first["event"], first["log_level"]) == ("Looked up: not found", "info")
+    assert first["labels.payment_id"] == str(UUID(int=7))
+    assert (first["labels.step"], first["labels.state"]) == (2, "planned")
+    assert (second["event"], second["log_level"]) == ("Looked up: other amount", "warning")
+    assert "labels.until" not in second
+    assert desk.value("look_ups_total", provider="safedebit", finding="other_amount") == 1
 
 
 def test_notes_and_warnings_carry_labels_and_the_facts_of_an_error(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from worker.adapters.publisher import AmqpPublisher
 from worker.announcer import Announcer
 from worker.app.ledger_start import LedgerStart, OpenedLedger
 from worker.app.maintaining import Maintaining
+from worker.app.reconciling import Reconciling
 from worker.app.sweeping import Sweeping
 from worker.caller import Caller
 from worker.confirms import Confirms
@@ -97,6 +98,15 @@ class Assembly:
             retention=opened.store.retention,
             periods=settings.retention.periods(),
             every=settings.retention.every,
+            watch=self.watch,
+            telemetry=telemetry,
+            clock=clock,
+        )
+        self.reconciling = Reconciling(
+            ledger=opened.ledger,
+            book=self._book,
+            permits=self.permits,
+            transport=transport,
             watch=self.watch,
             telemetry=telemetry,
             clock=clock,

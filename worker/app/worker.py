@@ -127,6 +127,9 @@ class Worker:
         if parts.maintaining.is_wanted:
             erasing = endless.begin("retention", parts.maintaining.go_on())
             stack.push_async_callback(_end, erasing)
+        if parts.reconciling.is_wanted:
+            reading = endless.begin("reconciler", parts.reconciling.go_on())
+            stack.push_async_callback(_end, reading)
         return parts
 
     async def _start(self, stack: AsyncExitStack) -> OpenedLedger:

@@ -35,6 +35,8 @@ def doubt_remark(standing: Standing, now: datetime) -> Remark:
     if not count or oldest is None:
         return ok("there are none", about=_DOUBTS)
     text = f"{count}, the oldest since {time_text(oldest)}"
+    if breaks := sum(standing.breaks.values()):
+        return warn(f"{text}; of {breaks} the provider lists another amount", about=_DOUBTS)
     if now - oldest > _DOUBT_AGE:
         return warn(text, about=_DOUBTS)
     return ok(f"{text}: not yet {_DOUBT_AGE // timedelta(hours=1)} h", about=_DOUBTS)

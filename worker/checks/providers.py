@@ -9,6 +9,7 @@ from worker.checks.deployment import Deployment
 from worker.checks.reach import Reached
 from worker.checks.verdicts import Group, Remark, ok, skip, warn
 from worker.model import ProviderKind
+from worker.settings.accounts import AccountSettings
 
 
 def endpoint_remark(name: str, reached: Reached) -> Remark:
@@ -41,6 +42,24 @@ async def _look_at_credentials(deployment: Deployment) -> Sequence[Remark]:
     return [credentials_remark(f"accounts.{name}", each.provider) for name, each in accounts]
 
 
+def look_up_remark(name: str, account: AccountSettings) -> Remark:
+    """What becomes of the account's payments in doubt: pure."""
+    if account.look_up:
+        return ok("payments in doubt are looked up by search_payment, by reads only", about=name)
+    match account.provider:
+        case ProviderKind.LINK:
+            return ok("payments in doubt wait for a person: look_up is off", about=name)
+        case ProviderKind.BASKET:
+            return ok("payments in doubt wait for a person: it has no read", about=name)
+        case other:
+            assert_never(other)
+
+
+async def _look_at_look_ups(deployment: Deployment) -> Sequence[Remark]:
+    accounts = sorted(deployment.settings.accounts.items())
+    return [look_up_remark(f"accounts.{name}", each) for name, each in accounts]
+
+
 CHECKS = (
     Check(
         id="PRV001",
@@ -56,6 +75,14 @@ CHECKS = (
         title="Each provider accepts our credentials",
         fix="Correct login and password of the account.",
         look=_look_at_credentials,
+        needs=SOUND_SETTINGS,
+    ),
+    Check(
+        id="PRV003",
+        group=Group.PROVIDERS,
+        title="It is known what becomes of payments in doubt",
+        fix="Set look_up of the account, or see to its doubts by hand.",
+        look=_look_at_look_ups,
         needs=SOUND_SETTINGS,
     ),
 )

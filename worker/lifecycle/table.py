@@ -9,7 +9,8 @@ the answer.
 - RETRY_WAIT is open without a call under way: a ladder copy carries the request.
 - IN_DOUBT is left by a late answer of the attempt that caused it, by a look-up, or by a person.
   It is the only state that a decided answer may be corrected from, and REOPEN is the only way
-  back to open; both are audited.
+  back to open; both are audited. FIND tells more about a doubt without ending it: the operation
+  exists at the provider, and its link is lost.
 - A known state is never replaced by a less known one: nothing leads from SUCCEEDED or FAILED to
   IN_DOUBT. SUCCEEDED changes only by a cancellation that succeeded.
 - CANCELLED is the end.
@@ -33,6 +34,7 @@ class Move(StrEnum):
     DOUBT = "doubt"
     CANCEL = "cancel"
     REOPEN = "reopen"
+    FIND = "find"
 
 
 MOVES: dict[State | None, dict[Move, State]] = {
@@ -63,6 +65,7 @@ MOVES: dict[State | None, dict[Move, State]] = {
         Move.SUCCEED: State.SUCCEEDED,
         Move.FAIL: State.FAILED,
         Move.REOPEN: State.RETRY_WAIT,
+        Move.FIND: State.IN_DOUBT,  # a look-up found it applied, and no link to hand out
     },
     State.FAILED: {
         Move.REOPEN: State.RETRY_WAIT,

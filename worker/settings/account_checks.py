@@ -16,7 +16,7 @@ _OPERATIONS = {
 }
 _FOREIGN = {
     ProviderKind.LINK: ("basket_page_url", "cancellable"),
-    ProviderKind.BASKET: ("fields",),
+    ProviderKind.BASKET: ("fields", "look_up"),
 }
 
 

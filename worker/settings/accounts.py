@@ -117,6 +117,10 @@ class AccountSettings(Section):
     cancellable: bool | None = Field(
         default=None, description="Whether the citizen may delete the item (basket)."
     )
+    look_up: bool = Field(
+        default=False,
+        description="Whether doubtful payments are looked up by `search_payment` (link).",
+    )
     max_amount: Whole | None = Field(
         default=None, gt=0, description="Highest amount accepted, in cents."
     )
@@ -140,6 +144,7 @@ class AccountSettings(Section):
             fields=MappingProxyType(dict(self.fields)),
             basket_page_url=self.basket_page_url,
             cancellable=self.cancellable,
+            look_up=self.look_up,
             max_amount=None if self.max_amount is None else Cents(self.max_amount),
             limits=Limits(
                 concurrent_calls=self.limits.concurrent_calls or share.concurrent_calls,

@@ -169,6 +169,18 @@ class Metrics:
             "Age of the oldest payment in doubt.",
             registry=registry,
         )
+        self.breaks = Gauge(
+            "payment_worker_breaks",
+            "Payments in doubt whose provider lists another amount; each waits for a person.",
+            ("provider",),
+            registry=registry,
+        )
+        self.look_ups = Counter(
+            "payment_worker_look_ups",
+            "Look-ups of payments in doubt, by what the provider's answer told.",
+            ("provider", "finding"),
+            registry=registry,
+        )
         self.overdue_waits = Gauge(
             "payment_worker_overdue_waits",
             "Waiting requests whose message should have come back two hours ago.",

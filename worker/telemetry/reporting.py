@@ -12,6 +12,7 @@ from worker.breaker import BreakerChange, BreakerState
 from worker.calls import Declined, Misconfigured, NotApplied, NotSent, Succeeded, Try, Unknown
 from worker.codes import MEANINGS, Category, Code
 from worker.confirms import PROBE
+from worker.look_ups import Finding, PlanState
 from worker.messages import (
     Action,
     Exchange,
@@ -22,6 +23,7 @@ from worker.messages import (
 )
 from worker.permits import AccountPermits, Hindrance
 from worker.ports import Clock, Publisher
+from worker.reconciler import LookedUp
 from worker.records import Standing, Status
 from worker.telemetry.logs import LineWriter
 from worker.telemetry.metrics import Metrics
@@ -222,6 +224,9 @@ class Telemetry:
         self._metrics.in_doubt.clear()
         for account, count in standing.doubts.items():
             self._metrics.in_doubt.labels(account).set(count)
+        self._metrics.breaks.clear()
+        for account, count in standing.breaks.items():
+            self._metrics.breaks.labels(account).set(count)
         self._metrics.oldest_open_age.set(self._age_of(standing.oldest_open))
         self._metrics.in_doubt_age.set(self._age_of(standing.oldest_doubt))
         self._metrics.unpublished_age.set(self._age_of(standing.oldest_unpublished))
@@ -230,6 +235,30 @@ class Telemetry:
         if moment is None:
             return 0.0
         return max(0.0, (self._clock.now() - moment).total_seconds())
+
+    def looked_up(self, looked_up: LookedUp) -> None:
+        """A payment in doubt was looked up; one of another amount needs a person at once."""
+        reconciled, plan = looked_up.reconciled, looked_up.reconciled.plan
+        finding = reconciled.finding or Finding.FAILED
+        self._metrics.look_ups.labels(looked_up.account, finding).inc()
+        decided = reconciled.decided
+        say = self._log.warning if plan.state is PlanState.BREAK else self._log.info
+        say(
+            f"Looked up: {finding.replace('_', ' ')}",
+            **{"event.action": "look_up.done"},
+            **_labels(
+                {
+                    "payment_id": str(looked_up.operation_id),
+                    "provider": looked_up.account,
+                    "reason": finding.value,
+                    "state": plan.state.value,
+                    "step": plan.steps,
+                    "sequence": plan.sequence if decided is None else decided.record.sequence,
+                    "status": None if decided is None else decided.answer.event.status.value,
+                    "until": None if plan.due_at is None else plan.due_at.isoformat(),
+                }
+            ),
+        )
 
     def noted(self, message: str, action: str, **labels: object) -> None:
         """A step in the life of the process, at INFO; ``labels`` without their prefix."""

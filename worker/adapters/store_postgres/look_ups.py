@@ -13,11 +13,11 @@ from worker.look_ups import Doubt, LookUpPlan
 # Put together from our own column names only; values are always bound.
 _DOUBTS = (
     "SELECT operation_id, sequence, decided_at FROM operations AS doubts"
-    " WHERE state = 'in_doubt' AND account = $1 AND decided_at >= $2 AND decided_at <= $3"
+    " WHERE state = 'in_doubt' AND account = $1 AND decided_at IS NOT NULL"
     " AND kind = 'initiation' AND duplicate_of IS NULL AND reference IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM look_up_plans WHERE operation_id = doubts.operation_id"
     " AND look_up_plans.sequence >= doubts.sequence)"
-    " ORDER BY decided_at, operation_id LIMIT $4"
+    " ORDER BY decided_at, operation_id LIMIT $2"
 )
 _KEEP = (
     sql.insertion("look_up_plans", PLAN_COLUMNS)
@@ -43,18 +43,9 @@ _PLANS = (
 )
 
 
-async def doubts_without_plan(
-    reader: Reader,
-    *,
-    account: str,
-    decided_since: datetime,
-    decided_before: datetime,
-    limit: int,
-) -> Sequence[Doubt]:
+async def doubts_without_plan(reader: Reader, *, account: str, limit: int) -> Sequence[Doubt]:
     """See ``ports.Store.doubts_without_plan``."""
-    rows = await reader.rows(
-        _DOUBTS, account, to_micros(decided_since), to_micros(decided_before), limit
-    )
+    rows = await reader.rows(_DOUBTS, account, limit)
     return [read_doubt(row) for row in rows]
 
 

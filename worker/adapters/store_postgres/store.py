@@ -256,14 +256,10 @@ class PostgresStore:
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         await locks.unlock_queue(self._open_reader, queue, token)
 
-    async def doubts_without_plan(
-        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
-    ) -> Sequence[Doubt]:
+    async def doubts_without_plan(self, *, account: str, limit: int) -> Sequence[Doubt]:
         return await look_ups.doubts_without_plan(
             self._open_reader,
             account=account,
-            decided_since=decided_since,
-            decided_before=decided_before,
             limit=limit,
         )
 

@@ -20,7 +20,7 @@ from worker.look_ups import Doubt, LookUp, LookUpPlan
 _PLAN = ", ".join(PLAN_COLUMNS)
 _DOUBTS = (
     "SELECT operation_id, sequence, decided_at FROM operations AS doubts"
-    " WHERE state = 'in_doubt' AND account = ? AND decided_at >= ? AND decided_at <= ?"
+    " WHERE state = 'in_doubt' AND account = ? AND decided_at IS NOT NULL"
     " AND kind = 'initiation' AND duplicate_of IS NULL AND reference IS NOT NULL"
     " AND NOT EXISTS (SELECT 1 FROM look_up_plans WHERE operation_id = doubts.operation_id"
     " AND look_up_plans.sequence >= doubts.sequence)"
@@ -50,16 +50,10 @@ _LOOK_UPS = (
 
 
 def doubts_without_plan(
-    connection: sqlite3.Connection,
-    *,
-    account: str,
-    decided_since: datetime,
-    decided_before: datetime,
-    limit: int,
+    connection: sqlite3.Connection, *, account: str, limit: int
 ) -> Sequence[Doubt]:
     """See ``ports.Store.doubts_without_plan``."""
-    values = (account, to_micros(decided_since), to_micros(decided_before), limit)
-    return [read_doubt(row) for row in connection.execute(_DOUBTS, values).fetchall()]
+    return [read_doubt(row) for row in connection.execute(_DOUBTS, (account, limit)).fetchall()]
 
 
 def plan_look_ups(connection: sqlite3.Connection, *, plans: Sequence[LookUpPlan]) -> None:

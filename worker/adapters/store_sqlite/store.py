@@ -250,15 +250,11 @@ class SqliteStore:
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         await self._writer.submit(partial(locks.unlock_queue, queue=queue, token=token))
 
-    async def doubts_without_plan(
-        self, *, account: str, decided_since: datetime, decided_before: datetime, limit: int
-    ) -> Sequence[Doubt]:
+    async def doubts_without_plan(self, *, account: str, limit: int) -> Sequence[Doubt]:
         return await self._inspect(
             partial(
                 look_ups.doubts_without_plan,
                 account=account,
-                decided_since=decided_since,
-                decided_before=decided_before,
                 limit=limit,
             )
         )
