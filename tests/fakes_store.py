@@ -49,6 +49,7 @@ from worker.records import (
     Tombstone,
 )
 from worker.searches import FoundPayment, PaymentFilter, Place
+from worker.switches import AccountReport, Approval, Switch
 
 Result = TypeVar("Result")
 _UNAVAILABLE = "the ledger is unavailable"
@@ -68,6 +69,9 @@ class MemoryTables:
     audit: list[AuditEntry] = field(default_factory=list)
     restorations: list[Restoration] = field(default_factory=list)
     queue_locks: dict[str, QueueLock] = field(default_factory=dict)
+    switches: dict[str, Switch] = field(default_factory=dict)
+    reports: dict[tuple[str, UUID], AccountReport] = field(default_factory=dict)
+    approvals: dict[tuple[str, str], Approval] = field(default_factory=dict)
     unanswered: dict[UUID, UnansweredLetter] = field(default_factory=dict)
     look_up_plans: dict[UUID, LookUpPlan] = field(default_factory=dict)
     look_ups: list[LookUp] = field(default_factory=list)
@@ -555,6 +559,35 @@ class MemoryStore:
         ]
         return (rows[0], rows[-1]) if rows else None
 
+    async def switches(self) -> Sequence[Switch]:
+        await self._read()
+        return [switch for _, switch in sorted(self.tables.switches.items())]
+
+    async def report_accounts(self, reports: Sequence[AccountReport]) -> None:
+        await self._submit(
+            lambda: self.tables.reports.update(
+                {(report.account, report.worker): report for report in reports}
+            )
+        )
+
+    async def forget_reports(self, *, worker: UUID, before: datetime) -> None:
+        def forget() -> None:
+            for key, report in list(self.tables.reports.items()):
+                if report.worker == worker or report.seen_at < before:
+                    del self.tables.reports[key]
+
+        await self._submit(forget)
+
+    async def account_reports(self, *, seen_since: datetime) -> Sequence[AccountReport]:
+        await self._read()
+        reports = sorted(self.tables.reports.items())
+        return [report for _, report in reports if report.seen_at >= seen_since]
+
+    async def approvals(self, *, plan_sha256: str) -> Sequence[Approval]:
+        await self._read()
+        found = [each for each in self.tables.approvals.values() if each.plan_sha256 == plan_sha256]
+        return sorted(found, key=lambda approval: (approval.at, approval.actor))
+
     async def has_room(self) -> bool:
         self._check()
         return self.room
@@ -651,6 +684,11 @@ class _MemoryView:
         found = self._tables.tombstones.get(payment_id)
         return found if found is not None and found.until > self._now else None
 
+    def switch(self, account: str) -> Switch | None:
+        if account not in self._needs.accounts:
+            raise UndeclaredReadError(None)
+        return self._tables.switches.get(account)
+
     def _check(self, operation_id: UUID) -> None:
         if operation_id not in self._needs.operations and operation_id != self._owner_id:
             raise UndeclaredReadError(operation_id)
@@ -678,6 +716,9 @@ def _write(tables: MemoryTables, change: Change[Result], now: datetime) -> None:
         tables.tombstones = {k: t for k, t in tables.tombstones.items() if t.until > now}
         tables.tombstones |= {t.payment_id: t for t in change.tombstones}
     tables.audit.extend(change.audit)
+    tables.switches |= {switch.account: switch for switch in change.switches}
+    for approval in change.approvals:
+        tables.approvals.setdefault((approval.plan_sha256, approval.actor), approval)
     if change.restoration is not None:
         tables.restorations.append(change.restoration)
     tables.look_ups.extend(change.look_ups)

@@ -23,6 +23,7 @@ from worker.model import (
     Secret,
 )
 from worker.records import Answer, Change, Kind, Record, State, Tombstone
+from worker.switches import Switch
 
 NOW: Final = START
 TOKEN: Final = UUID(int=7, version=4)
@@ -47,6 +48,7 @@ class Rows:
         self.answers = {answer.event.event_id: answer for answer in answers}
         self.tombstones = {tombstone.payment_id: tombstone for tombstone in tombstones}
         self.owner_id = owner
+        self.switches: dict[str, Switch] = {}
 
     def record(self, operation_id: UUID) -> Record | None:
         return self.records.get(operation_id)
@@ -63,6 +65,9 @@ class Rows:
     def tombstone(self, payment_id: UUID) -> Tombstone | None:
         return self.tombstones.get(payment_id)
 
+    def switch(self, account: str) -> Switch | None:
+        return self.switches.get(account)
+
     def write(self, change: Change[object]) -> None:
         """Apply a change; a row that is not one version further is a fault of the rule."""
         for record in change.records:
@@ -74,6 +79,7 @@ class Rows:
             self.answers[answer.event.event_id] = answer
         for tombstone in change.tombstones:
             self.tombstones[tombstone.payment_id] = tombstone
+        self.switches |= {switch.account: switch for switch in change.switches}
         if change.owner is not None:
             self.owner_id = change.owner[1]
 

@@ -112,6 +112,11 @@ class Breaker:
         return self._state
 
     @property
+    def openings(self) -> int:
+        """How often it has opened so far."""
+        return self._openings
+
+    @property
     def calls(self) -> int:
         """Calls under way now."""
         return len(self._calls)

@@ -1,12 +1,13 @@
 """The ledger in the words of payments: each method is one durable write of a pure rule."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from uuid import UUID
 
+from worker.acts import KeptAct
 from worker.identity import event_id_of
 from worker.letters import (
     EVERY_LETTER,
@@ -37,6 +38,15 @@ from worker.lifecycle.resend import Resending, ResendWish, resend
 from worker.lifecycle.restore import Restored, is_in_doubt_after, restore
 from worker.lifecycle.ruling import RulingWish, Verdict, rule
 from worker.lifecycle.settle import Settled, Settlement, settle
+from worker.lifecycle.switches import (
+    Asked,
+    StillPaused,
+    Switched,
+    SwitchWish,
+    ask_probe,
+    pause,
+    resume,
+)
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
 from worker.look_ups import LookUpPlan
 from worker.model import Delivery, Origin, Unreadable
@@ -57,9 +67,15 @@ from worker.records import (
 )
 from worker.rules import Rules
 from worker.searches import EVERY_PAYMENT, FoundPayment, PaymentFilter, Place
+from worker.switches import AccountReport, Switch
 
 PAGE = 500
 """Rows per read: a long read keeps the ledger's log from being folded back."""
+
+REPORT_AGE = timedelta(seconds=45)
+"""A worker that has said nothing for that long is gone: it renews its report every 15 s."""
+
+REPORTS_KEPT = timedelta(days=1)
 
 
 class Ledger:
@@ -428,6 +444,67 @@ class Ledger:
             return Change(result=None, audit=(entry,))
 
         await self._store.transact(Needs(()), apply)
+
+    async def note_all(self, entries: Sequence[AuditEntry]) -> None:
+        """Remember several acts in one write."""
+
+        def apply(_view: View) -> Change[None]:
+            return Change(result=None, audit=tuple(entries))
+
+        if entries:
+            await self._store.transact(Needs(()), apply)
+
+    async def acts(self, *, first: int = 0, last: int | None = None) -> AsyncIterator[KeptAct]:
+        """Every audited act from one row to another, page by page, in the order of the chain."""
+        after = first - 1
+        while page := await self._store.acts(after=after, limit=PAGE):
+            for act in page:
+                if last is not None and act.row > last:
+                    return
+                yield act
+            after = page[-1].row
+
+    async def act_rows(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> tuple[int, int] | None:
+        """First and last row of a period's acts, if there are any."""
+        return await self._store.act_rows(since=since, until=until)
+
+    async def pause_account(self, wish: SwitchWish) -> Switched:
+        """Stop an account's calls, or all consumption; see ``lifecycle.switches``."""
+        return await self._store.transact(
+            wish.needs, lambda view: pause(view, wish, self._clock.now())
+        )
+
+    async def resume_account(self, wish: SwitchWish) -> Switched:
+        """Let an account be called again; see ``lifecycle.switches``."""
+        return await self._store.transact(
+            wish.needs, lambda view: resume(view, wish, self._clock.now())
+        )
+
+    async def ask_probe(self, wish: SwitchWish) -> Asked | StillPaused:
+        """Ask an account's open breakers for one try; see ``lifecycle.switches``."""
+        identifier = self._clock.new_id()
+        return await self._store.transact(
+            wish.needs, lambda view: ask_probe(view, wish, identifier, self._clock.now())
+        )
+
+    async def switches(self) -> Mapping[str, Switch]:
+        """Everything that operators have switched, by account."""
+        return {switch.account: switch for switch in await self._store.switches()}
+
+    async def report_accounts(self, reports: Sequence[AccountReport]) -> None:
+        """Note how a worker stands to its accounts."""
+        await self._store.report_accounts(reports)
+
+    async def forget_reports(self, worker: UUID) -> None:
+        """Take out what a worker that ends has reported, and what nobody renews any more."""
+        await self._store.forget_reports(worker=worker, before=self._clock.now() - REPORTS_KEPT)
+
+    async def account_reports(self) -> Sequence[AccountReport]:
+        """How the workers stand that have reported lately."""
+        since = self._clock.now() - REPORT_AGE
+        return await self._store.account_reports(seen_since=since)
 
     async def restoration(self) -> Restoration | None:
         """The ledger's latest return from a backup, as it stands now."""

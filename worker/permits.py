@@ -43,6 +43,7 @@ class Obstacle(StrEnum):
     BREAKER = "breaker"
     BULKHEAD = "bulkhead"
     RATE = "rate"
+    PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,24 @@ class Hindrance:
     is_refused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class BreakerStanding:
+    """A breaker as it stands: ``openings`` so far, why it changed last, seconds until a try."""
+
+    state: BreakerState
+    openings: int
+    reason: str | None
+    wait: float | None
+
+
 OnHindrance = Callable[[Hindrance], None]
 
 
 class Gate:
-    """One account's limits and breaker. Synchronous, apart from waiting for a place."""
+    """One account's limits and breaker. Synchronous, apart from waiting for a place.
+
+    ``paused`` is how many seconds whoever asks is to wait while an operator has paused the account.
+    """
 
     def __init__(
         self,
@@ -76,6 +90,7 @@ class Gate:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._next_start = 0.0
         self.asked_at: float | None = None
+        self.paused: float | None = None
         self.breaker = Breaker(account, clock, notify, most_calls=limits.concurrent_calls)
 
     @property
@@ -92,21 +107,25 @@ class Gate:
         answered = self.breaker.answered_within(TURNOVER_SECONDS)
         return _NO_BOUND if answered is None else max(self._limits.waiting_calls, answered)
 
+    def refusal(self) -> float | None:
+        """Seconds until a call may be tried; ``None`` when it may be now."""
+        return self.breaker.refusal() if self.paused is None else self.paused
+
     async def enter(self, within: float, *, patience: float, is_alone: bool) -> "Pass | float":
         """Take a place, or tell how many seconds to wait before asking.
 
         A delivery waits for as long as ``patience`` while the turnover promises it a place; of
         an account that is alone any number waits.
         """
-        refused = self.breaker.refusal()
+        refused = self.refusal()
         if refused is not None:
-            return self._refuse(Obstacle.BREAKER, refused)
+            return self._refuse(self._closed_by, refused)
         if not self._take_place():
             if not is_alone and self.waiting >= self.turnover:
                 return self._refuse(Obstacle.BULKHEAD, within)
             self._hindered(Hindrance(self._account, Obstacle.BULKHEAD, is_refused=False))
             if not await self._wait_for_place(max(within, patience), is_alone=is_alone):
-                return self._refuse(Obstacle.BULKHEAD, self.breaker.refusal() or within)
+                return self._refuse(Obstacle.BULKHEAD, self.refusal() or within)
         try:
             refused = await self._start(within)
         except BaseException:
@@ -156,6 +175,10 @@ class Gate:
         self._free_place()
         self.breaker.dismiss(ticket)
 
+    @property
+    def _closed_by(self) -> Obstacle:
+        return Obstacle.BREAKER if self.paused is None else Obstacle.PAUSE
+
     def _refuse(self, obstacle: Obstacle, seconds: float) -> float:
         self._hindered(Hindrance(self._account, obstacle, is_refused=True))
         return seconds
@@ -173,7 +196,7 @@ class Gate:
         try:
             async with asyncio.timeout(seconds):
                 while not place.done() and (is_alone or self._is_hopeful(place)):
-                    if self.breaker.refusal() is not None:
+                    if self.refusal() is not None:
                         break
                     await asyncio.wait({place}, timeout=LOOK_AGAIN_SECONDS)
         except TimeoutError:
@@ -201,9 +224,9 @@ class Gate:
 
     async def _start(self, within: float) -> float | None:
         """Wait for our turn under the rate limit; seconds to wait before asking if it is no use."""
-        refused = self.breaker.refusal()
+        refused = self.refusal()
         if refused is not None:
-            return self._refuse(Obstacle.BREAKER, refused)
+            return self._refuse(self._closed_by, refused)
         delay = self._delay()
         if delay > within:
             return self._refuse(Obstacle.RATE, delay)
@@ -211,8 +234,8 @@ class Gate:
         if delay > 0:
             self._hindered(Hindrance(self._account, Obstacle.RATE, is_refused=False))
             await self._clock.sleep(delay)
-        refused = self.breaker.refusal()
-        return None if refused is None else self._refuse(Obstacle.BREAKER, refused)
+        refused = self.refusal()
+        return None if refused is None else self._refuse(self._closed_by, refused)
 
     def _delay(self) -> float:
         """Seconds until another call may start under the rate limit."""
@@ -237,13 +260,13 @@ class Pass:
 
     @property
     def may_go_on(self) -> bool:
-        """Whether the breaker has stayed closed, so that another try makes sense."""
-        return self._gate.breaker.state is BreakerState.CLOSED
+        """Whether breaker and operators let it: another try makes sense."""
+        return self._gate.breaker.state is BreakerState.CLOSED and self._gate.paused is None
 
     @property
     def pause(self) -> float:
         """Seconds until the account may be asked again; 0 while it is open to calls."""
-        return self._gate.breaker.refusal() or 0.0
+        return self._gate.refusal() or 0.0
 
     def begin(self) -> None:
         self._gate.breaker.begin(self.ticket)
@@ -272,6 +295,7 @@ class AccountPermits:
         self._notify = notify
         self._patience = patience
         self._changed = asyncio.Event()
+        self._last: dict[str, BreakerChange] = {}
         self._is_hurried = False
         self._gates = {
             account: Gate(account, limit, clock, self._note_change, hindered)
@@ -312,7 +336,7 @@ class AccountPermits:
 
     def standstill(self) -> float | None:
         """Seconds until the first account may be asked; ``None`` unless all of them are down."""
-        refusals = [gate.breaker.refusal() for gate in self._gates.values()]
+        refusals = [gate.refusal() for gate in self._gates.values()]
         waits = [each for each in refusals if each is not None]
         return min(waits) if waits and len(waits) == len(refusals) else None
 
@@ -332,6 +356,42 @@ class AccountPermits:
     def waiting(self, account: str) -> int:
         """Deliveries that wait for a place at an account now."""
         return self._gates[account].waiting
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """Every account there is."""
+        return tuple(self._gates)
+
+    def pause(self, account: str, seconds: float | None) -> None:
+        """Let nobody call an account, and whoever asks wait that long; ``None`` ends it.
+
+        Calls under way go on to their end; what waits for a place is told at its next look.
+        """
+        gate = self._gates[account]
+        was_paused, gate.paused = gate.paused is not None, seconds
+        if was_paused is not (seconds is not None):
+            self._announce()
+
+    @property
+    def paused(self) -> frozenset[str]:
+        """Accounts that operators have paused."""
+        return frozenset(name for name, gate in self._gates.items() if gate.paused is not None)
+
+    @property
+    def are_all_paused(self) -> bool:
+        """Whether operators have left no account to be called."""
+        return len(self.paused) == len(self._gates)
+
+    def standing(self, account: str) -> BreakerStanding:
+        """How an account's breaker stands, and what it told last."""
+        gate = self._gates[account]
+        last = self._last.get(account)
+        return BreakerStanding(
+            state=gate.breaker.state,
+            openings=gate.breaker.openings,
+            reason=None if last is None else last.reason,
+            wait=gate.breaker.refusal(),
+        )
 
     def probe(self, account: str) -> None:
         """Ask an open breaker for one try now."""
@@ -373,6 +433,7 @@ class AccountPermits:
             passing.cancel()
 
     def _note_change(self, change: BreakerChange) -> None:
+        self._last[change.account] = change
         self._notify(change)
         self._announce()
 

@@ -42,6 +42,7 @@ from worker.records import (
 )
 from worker.rules import BrokerAddress
 from worker.searches import FoundPayment, PaymentFilter, Place
+from worker.switches import AccountReport, Approval, Switch
 
 Result = TypeVar("Result")
 
@@ -84,6 +85,9 @@ class View(Protocol):
         """The payment that owns this fingerprint."""
 
     def tombstone(self, payment_id: UUID) -> Tombstone | None: ...
+
+    def switch(self, account: str) -> Switch | None:
+        """How operators have switched this account; one nobody ever switched has none."""
 
 
 class Store(Protocol):
@@ -221,6 +225,21 @@ class Store(Protocol):
         Acts of several workers are written in another order than their clocks tell: between the
         two rows there may be some from outside the period.
         """
+
+    async def switches(self) -> Sequence[Switch]:
+        """Everything that operators have switched, by account."""
+
+    async def report_accounts(self, reports: Sequence[AccountReport]) -> None:
+        """Note how a worker stands to its accounts, in place of what it said before."""
+
+    async def forget_reports(self, *, worker: UUID, before: datetime) -> None:
+        """Take out what this worker has reported, and what nobody has renewed since then."""
+
+    async def account_reports(self, *, seen_since: datetime) -> Sequence[AccountReport]:
+        """What workers have reported since then, by account and worker."""
+
+    async def approvals(self, *, plan_sha256: str) -> Sequence[Approval]:
+        """Who has approved this very plan, the first one first."""
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         """Take a queue for one walk, or renew it, by compare-and-set on its token.

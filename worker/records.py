@@ -22,6 +22,7 @@ from worker.model import (
     RunMode,
     Secret,
 )
+from worker.switches import Approval, Switch
 
 Result_co = TypeVar("Result_co", covariant=True)
 
@@ -413,11 +414,13 @@ class SealedPage:
 class Needs:
     """The rows one transaction looks at, declared so that a store may load a batch at once.
 
-    ``operations`` covers records, their latest answers and tombstones of the same id.
+    ``operations`` covers records, their latest answers and tombstones of the same id, ``accounts``
+    the switches of those names.
     """
 
     operations: tuple[UUID, ...]
     fingerprint: Fingerprint | None = None
+    accounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -437,5 +440,7 @@ class Change(Generic[Result_co]):
     tombstones: tuple[Tombstone, ...] = field(default=())
     audit: tuple[AuditEntry, ...] = ()
     restoration: Restoration | None = None
+    switches: tuple[Switch, ...] = ()
+    approvals: tuple[Approval, ...] = ()
     look_ups: tuple[LookUp, ...] = ()
     look_up_plan: LookUpPlan | None = None

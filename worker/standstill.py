@@ -57,8 +57,8 @@ class Standstill:
             await self._clock.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
-        """Pause or resume as the breakers stand now."""
-        seconds = self._permits.standstill()
+        """Pause or resume as the breakers stand now; what operators paused is no outage."""
+        seconds = None if self._permits.are_all_paused else self._permits.standstill()
         if seconds is not None and seconds > self._short:
             self._pause()
             if not self._is_down:

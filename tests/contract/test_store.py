@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
@@ -62,6 +63,7 @@ from worker.records import (
     Tombstone,
 )
 from worker.rules import PostgresAddress
+from worker.switches import AccountReport, Approval, Pause, ProbeWish, Switch
 
 Result = TypeVar("Result")
 KEY = generate_key()
@@ -308,6 +310,88 @@ async def test_the_rows_of_a_period_of_acts_are_found(store: ObservableStore) ->
     assert found == (rows[1], rows[2])
     assert await store.act_rows(since=None, until=None) == (rows[0], rows[3])
     assert await store.act_rows(since=START + 40 * SECOND, until=None) is None
+
+
+def sample_switch(account: str = "bank") -> Switch:
+    return Switch(
+        account=account,
+        pause=Pause(actor="m.durand", reason="ticket 1", since=START),
+        probe=ProbeWish(wish=number(7), actor="a.petit", at=START),
+    )
+
+
+async def test_switches_are_seen_by_every_worker_and_within_their_batch(
+    ledger: LedgerOnTrial,
+) -> None:
+    first, second = await ledger.open(), await ledger.open()
+    needs = Needs((), accounts=("bank", "shop"))
+
+    def raise_reason(view: View) -> Change[str]:
+        switch = view.switch("bank") or sample_switch()
+        assert switch.pause is not None
+        pause = replace(switch.pause, reason=switch.pause.reason + "!")
+        assert view.switch("shop") is None
+        return Change(result=pause.reason, switches=(replace(switch, pause=pause),))
+
+    stores = (first, second) * 5
+    told = await asyncio.gather(*(store.transact(needs, raise_reason) for store in stores))
+    assert sorted(told) == [f"ticket 1{'!' * turn}" for turn in range(1, 11)]
+    (switch,) = await second.switches()
+    assert switch.pause is not None
+    assert (switch.pause.reason, switch.probe) == (f"ticket 1{'!' * 10}", sample_switch().probe)
+    await first.transact(
+        needs, lambda _view: Change(result=None, switches=(Switch(account="bank"),))
+    )
+    await first.transact(needs, lambda _view: Change(result=None, switches=(sample_switch("*"),)))
+    assert await second.switches() == [sample_switch("*"), Switch(account="bank")]
+
+
+async def test_a_switch_that_was_not_declared_is_not_seen(store: ObservableStore) -> None:
+    with pytest.raises(UndeclaredReadError):
+        await look(store, Needs(()), lambda view: view.switch("bank"))
+
+
+async def test_reports_replace_those_of_the_same_worker_and_are_forgotten(
+    store: ObservableStore,
+) -> None:
+    def report(worker: int, account: str, seconds: int, reason: str | None = None) -> AccountReport:
+        return AccountReport(
+            worker=number(worker),
+            account=account,
+            breaker="open",
+            is_paused=worker == 1,
+            seen_at=START + seconds * SECOND,
+            reason=reason,
+            next_try=None if reason is None else START,
+            probe=None if reason is None else number(7),
+            probe_result=reason,
+        )
+
+    await store.report_accounts([])
+    await store.report_accounts([report(1, "shop", 0), report(1, "bank", 0)])
+    await store.report_accounts([report(2, "bank", 5), report(1, "bank", 9, "no answer")])
+    wanted = [report(1, "bank", 9, "no answer"), report(2, "bank", 5), report(1, "shop", 0)]
+    assert await store.account_reports(seen_since=START) == wanted
+    assert await store.account_reports(seen_since=START + 5 * SECOND) == wanted[:2]
+    await store.forget_reports(worker=number(2), before=START + SECOND)
+    assert await store.account_reports(seen_since=START) == wanted[:1]
+
+
+def as_given(change: Change[None], _view: View) -> Change[None]:
+    return change
+
+
+async def test_each_account_approves_a_plan_once(store: ObservableStore) -> None:
+    def approval(actor: str, seconds: int) -> Approval:
+        at = START + seconds * SECOND
+        return Approval(plan_sha256="9f2c", actor=actor, reason="looked at it", at=at)
+
+    first, again, other = approval("b", 0), approval("b", 5), approval("a", 3)
+    for each in (first, again, other):
+        change = Change(result=None, approvals=(each,))
+        await store.transact(Needs(()), partial(as_given, change))
+    assert await store.approvals(plan_sha256="9f2c") == [first, other]
+    assert await store.approvals(plan_sha256="77") == []
 
 
 # --- transactions ------------------------------------------------------------------------------
@@ -1242,6 +1326,11 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.attempts(number(1)),
         lambda: store.audit(None),
         lambda: store.acts(after=0, limit=1),
+        store.switches,
+        lambda: store.report_accounts([]),
+        lambda: store.forget_reports(worker=number(1), before=START),
+        lambda: store.account_reports(seen_since=START),
+        lambda: store.approvals(plan_sha256="9f2c"),
         lambda: store.act_rows(since=None, until=None),
         store.has_room,
         store.ping,

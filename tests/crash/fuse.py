@@ -46,6 +46,7 @@ from worker.records import (
     Standing,
 )
 from worker.searches import FoundPayment, PaymentFilter, Place
+from worker.switches import AccountReport, Approval, Switch
 
 Result = TypeVar("Result")
 
@@ -341,6 +342,23 @@ class FusedStore:
         self, *, since: datetime | None, until: datetime | None
     ) -> tuple[int, int] | None:
         return await self._inner.act_rows(since=since, until=until)
+
+    async def switches(self) -> Sequence[Switch]:
+        return await self._inner.switches()
+
+    async def report_accounts(self, reports: Sequence[AccountReport]) -> None:
+        await self._through("report", lambda: self._inner.report_accounts(reports))
+
+    async def forget_reports(self, *, worker: UUID, before: datetime) -> None:
+        await self._through(
+            "forget reports", lambda: self._inner.forget_reports(worker=worker, before=before)
+        )
+
+    async def account_reports(self, *, seen_since: datetime) -> Sequence[AccountReport]:
+        return await self._inner.account_reports(seen_since=seen_since)
+
+    async def approvals(self, *, plan_sha256: str) -> Sequence[Approval]:
+        return await self._inner.approvals(plan_sha256=plan_sha256)
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         return await self._through("lock", lambda: self._inner.lock_queue(lock, now=now))

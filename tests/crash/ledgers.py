@@ -95,6 +95,8 @@ class MemoryLedger:
 
 
 _CLEARED = (
+    "account_reports",
+    "account_switches",
     "answers",
     "attempts",
     "audit",
@@ -102,6 +104,7 @@ _CLEARED = (
     "look_up_plans",
     "look_ups",
     "operations",
+    "plan_approvals",
     "queue_locks",
     "replay_runs",
     "replay_steps",

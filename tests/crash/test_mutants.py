@@ -37,6 +37,7 @@ from worker.ports import Clock, Publisher, Store, View
 from worker.records import Answer, Change, Needs, Record, Restoration, State, Tombstone
 from worker.replies import Replies
 from worker.rules import Rules
+from worker.switches import Switch
 
 Result = TypeVar("Result")
 
@@ -62,6 +63,9 @@ class OtherView:
 
     def tombstone(self, payment_id: UUID) -> Tombstone | None:
         return self._view.tombstone(payment_id)
+
+    def switch(self, account: str) -> Switch | None:
+        return self._view.switch(account)
 
 
 def claim_seeing(

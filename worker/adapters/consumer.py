@@ -79,6 +79,7 @@ class AmqpConsumer:
         self._waiting: deque[Received] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._pauses: set[str] = set()
+        self._long_pauses: set[str] = set()
         self._returns = 0
         self._is_stopping = False
         self._changed = asyncio.Event()
@@ -120,14 +121,21 @@ class AmqpConsumer:
         """Begin to connect and to consume."""
         self._keeper = asyncio.create_task(self._sessions.run(self._serve), name="consumer")
 
-    def pause(self, reason: str) -> None:
-        """Stop consuming for this reason too; deliveries being handled go on."""
+    def pause(self, reason: str, *, gives_back: bool = False) -> None:
+        """Stop consuming for this reason too; deliveries being handled go on.
+
+        ``gives_back`` returns to the queue what was not started: a pause of hours must not hold
+        it, since the broker closes the channel of who does not acknowledge for half an hour.
+        """
         self._pauses.add(reason)
+        if gives_back:
+            self._long_pauses.add(reason)
         self._changed.set()
 
     def resume(self, reason: str) -> None:
         """Take one reason away; consumption goes on when none is left."""
         self._pauses.discard(reason)
+        self._long_pauses.discard(reason)
         self._changed.set()
         self._start_waiting()
 
@@ -176,7 +184,8 @@ class AmqpConsumer:
         wanted = not (self._pauses or self._is_stopping)
         if not wanted or intake.holds_returned:
             await intake.cease()  # first, or what is given back would come straight to us again
-            unstarted = self._take_unstarted() if self._is_stopping else []
+            is_long = self._is_stopping or self._long_pauses
+            unstarted = self._take_unstarted() if is_long else []
             await intake.give_back(unstarted)
         if wanted:
             await intake.consume()

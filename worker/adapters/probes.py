@@ -6,6 +6,7 @@ Metrics name the business, so the port listens on loopback unless told otherwise
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,15 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-Readiness = Callable[[], Mapping[str, str | bool]]
+
+@dataclass(frozen=True, slots=True)
+class HoldsBut:
+    """It holds, and somebody who looks should know something about it."""
+
+    text: str
+
+
+Readiness = Callable[[], Mapping[str, str | bool | HoldsBut]]
 """Names what must hold: ``True`` holds; ``False``, or a text saying why, does not."""
 
 
@@ -77,8 +86,12 @@ class ProbeServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         checks = dict(self._readiness())
-        ready = all(check is True for check in checks.values())
-        return web.json_response({"ready": ready, "checks": checks}, status=_status(ok=ready))
+        ready = all(check is True or isinstance(check, HoldsBut) for check in checks.values())
+        shown = {
+            name: check.text if isinstance(check, HoldsBut) else check
+            for name, check in checks.items()
+        }
+        return web.json_response({"ready": ready, "checks": shown}, status=_status(ok=ready))
 
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))

@@ -23,11 +23,13 @@ from worker.provisioning import topology_of
 from worker.replies import Replies
 from worker.settings import Settings
 from worker.standstill import Standstill
+from worker.switchboard import Switchboard
 from worker.telemetry import Telemetry
 
 LEDGER = "ledger"
 CONFIRMS = "no confirms"
 ACCOUNTS = "every account is down"
+OPERATORS = "operators"
 
 
 class Assembly:
@@ -81,6 +83,17 @@ class Assembly:
             resume=lambda: self.consumer.resume(ACCOUNTS),
             on_down=lambda: telemetry.warned("Every account is down", "accounts.down"),
             on_back=lambda: telemetry.noted("An account answers again", "accounts.back"),
+        )
+        self.switchboard = Switchboard(
+            ledger=opened.ledger,
+            permits=self.permits,
+            worker=clock.new_id(),
+            stop=lambda: self.consumer.pause(OPERATORS, gives_back=True),
+            go=lambda: self.consumer.resume(OPERATORS),
+            on_paused=telemetry.paused,
+            on_surprise=lambda error: telemetry.warned(
+                "The switches could not be obeyed", "switches.surprise", error
+            ),
         )
         announcer = Announcer(
             publisher=self.confirms, source=f"/payment-worker/{settings.deployment}"

@@ -7,10 +7,12 @@ from pathlib import Path
 
 from worker.adapters.consumer import AmqpConsumer
 from worker.adapters.heartbeat import INTERVAL, STALE_AFTER, beat, remove
+from worker.adapters.probes import HoldsBut
 from worker.adapters.publisher import AmqpPublisher
 from worker.confirms import Confirms
 from worker.ledger_watch import LedgerWatch
 from worker.ports import Clock
+from worker.switchboard import Switchboard
 from worker.telemetry import Telemetry
 
 _TICK_SECONDS = 1.0
@@ -27,6 +29,7 @@ class Pulse:
         self._publisher: AmqpPublisher | None = None
         self._ledger: LedgerWatch | None = None
         self._confirms: Confirms | None = None
+        self._switchboard: Switchboard | None = None
         self._awaited = "the broker"
         self._connected: dict[str, bool] = {"consume": False, "publish": False}
         self._last_tick = clock.monotonic()
@@ -44,12 +47,14 @@ class Pulse:
         publisher: AmqpPublisher,
         ledger: LedgerWatch,
         confirms: Confirms,
+        switchboard: Switchboard,
     ) -> None:
         """Look at these parts from now on."""
         self._consumer = consumer
         self._publisher = publisher
         self._ledger = ledger
         self._confirms = confirms
+        self._switchboard = switchboard
 
     def lost(self, role: str) -> None:
         """A connection is gone, possibly for less than a tick: the next look finds it anew."""
@@ -60,18 +65,31 @@ class Pulse:
         """Whether the event loop ticks: nothing else is mended by a restart."""
         return self._clock.monotonic() - self._last_tick < STALE_AFTER
 
-    def readiness(self) -> Mapping[str, str | bool]:
-        """What must hold for a worker to take payments; a text says why something does not."""
+    def readiness(self) -> Mapping[str, str | bool | HoldsBut]:
+        """What must hold for a worker to take payments; a text says why something does not.
+
+        What operators have paused on purpose is told and holds: nothing is broken (operations 5.6).
+        """
         if self._consumer is None or self._publisher is None or self._ledger is None:
             return {"started": f"waiting for {self._awaited}"}
-        pauses = ", ".join(sorted(self._consumer.pauses))
+        board = self._switchboard
+        paused = None if board is None else board.paused
         return {
             "started": True,
             "ledger": self._ledger.trouble or True,
-            "consuming": self._consumer.is_consuming
-            or (f"paused: {pauses}" if pauses else "no consumer registered"),
+            "consuming": self._consuming(self._consumer),
             "publishing": self._publishing(self._publisher),
+            "accounts": True if paused is None else HoldsBut(f"paused by operators: {paused}"),
         }
+
+    def _consuming(self, consumer: AmqpConsumer) -> str | bool | HoldsBut:
+        if consumer.is_consuming:
+            return True
+        pauses = ", ".join(sorted(consumer.pauses))
+        board = self._switchboard
+        if board is not None and board.is_stopped and len(consumer.pauses) == 1:
+            return HoldsBut("paused by operators")
+        return f"paused: {pauses}" if pauses else "no consumer registered"
 
     def _publishing(self, publisher: AmqpPublisher) -> str | bool:
         # A channel that is wanted and not opened is how an alarm looks from here: first the cause.

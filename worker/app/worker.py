@@ -116,12 +116,17 @@ class Worker:
             publisher=publisher,
             ledger=parts.watch,
             confirms=parts.confirms,
+            switchboard=parts.switchboard,
         )
+        # Before anything is consumed: a pause outlives every restart.
+        await parts.switchboard.look()
+        stack.push_async_callback(parts.switchboard.sign_off)
         for name, looking in (
             ("sweeper", parts.sweeping.go_on()),
             ("ledger watch", parts.watch.watch()),
             ("confirms", parts.confirms.watch()),
             ("standstill", parts.standstill.watch()),
+            ("switchboard", parts.switchboard.watch()),
         ):
             stack.push_async_callback(_end, endless.begin(name, looking))
         if parts.maintaining.is_wanted:

@@ -4,7 +4,7 @@ Raises ``LedgerError`` and ``VaultError`` where it cannot be opened, ``StoreUnav
 where it cannot be used.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +15,7 @@ from worker.adapters.store_errors import LedgerError
 from worker.ports import Clock, StoreUnavailableError
 from worker.records import Restoration, Standing
 from worker.settings import Settings
+from worker.switches import Switch
 
 _BUSY_SECONDS = 2.0  # a running worker holds the lock for milliseconds
 
@@ -78,6 +79,14 @@ class LedgerView:
                     standing=await store.standing(),
                     oldest_letter=letters[0].failed_at if letters else None,
                 )
+        except _TROUBLES:
+            return None
+
+    async def switches(self) -> Sequence[Switch] | None:
+        """What operators have switched; ``None`` where the ledger does not tell."""
+        try:
+            async with self._opened(Vault(self._settings.ledger_keys())) as store:
+                return await store.switches()
         except _TROUBLES:
             return None
 

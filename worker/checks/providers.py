@@ -8,8 +8,10 @@ from worker.checks.configuration import SOUND_SETTINGS
 from worker.checks.deployment import Deployment
 from worker.checks.reach import Reached
 from worker.checks.verdicts import Group, Remark, ok, skip, warn
+from worker.contract.times import time_text
 from worker.model import ProviderKind
 from worker.settings.accounts import AccountSettings
+from worker.switches import EVERY_ACCOUNT, Switch
 
 
 def endpoint_remark(name: str, reached: Reached) -> Remark:
@@ -60,6 +62,24 @@ async def _look_at_look_ups(deployment: Deployment) -> Sequence[Remark]:
     return [look_up_remark(f"accounts.{name}", each) for name, each in accounts]
 
 
+def pause_remark(switch: Switch) -> Remark | None:
+    """What it means that operators have switched an account: pure; ``None`` where it is called."""
+    pause = switch.pause
+    if pause is None:
+        return None
+    name = "everything" if switch.account == EVERY_ACCOUNT else f"accounts.{switch.account}"
+    return warn(f"paused by {pause.actor} since {time_text(pause.since)}", about=name)
+
+
+async def _look_at_switches(deployment: Deployment) -> Sequence[Remark]:
+    switches = await deployment.ledger.switches()
+    if switches is None:
+        return [skip("the ledger does not tell", about="accounts")]
+    remarks = [pause_remark(switch) for switch in switches]
+    paused = [remark for remark in remarks if remark is not None]
+    return paused or [ok("none is paused", about="accounts")]
+
+
 CHECKS = (
     Check(
         id="PRV001",
@@ -84,5 +104,13 @@ CHECKS = (
         fix="Set look_up of the account, or see to its doubts by hand.",
         look=_look_at_look_ups,
         needs=SOUND_SETTINGS,
+    ),
+    Check(
+        id="PRV004",
+        group=Group.PROVIDERS,
+        title="No account is paused",
+        fix="Whoever paused it knows why; payments wait until `payment-worker accounts resume`.",
+        look=_look_at_switches,
+        needs=(*SOUND_SETTINGS, "LED001"),
     ),
 )

@@ -42,6 +42,11 @@ COMMANDS: tuple[Entry, ...] = (
         "Find payments, settle doubtful ones, draw up the books.",
     ),
     Entry(
+        "accounts",
+        "worker.cli.accounts",
+        "Show the providers' accounts; pause, resume and probe them.",
+    ),
+    Entry(
         "results",
         "worker.cli.results",
         "Send stored answers again.",

@@ -40,6 +40,14 @@ def origins(typer_context: typer.Context) -> Iterator[Completion]:
             yield from ((origin, f"answered to {name}") for origin in names)
 
 
+def accounts(typer_context: typer.Context) -> Iterator[Completion]:
+    """Accounts of the settings."""
+    loaded = _loaded(typer_context)
+    if loaded is not None:
+        for name, account in sorted(loaded.settings.accounts.items()):
+            yield name, f"{account.provider} account"
+
+
 def targets() -> Iterable[str]:
     """Payment targets."""
     return list(PaymentTarget)

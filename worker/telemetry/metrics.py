@@ -94,6 +94,12 @@ class Metrics:
             ("provider", "state"),
             registry=registry,
         )
+        self.account_paused = Gauge(
+            "payment_worker_account_paused",
+            "1 while operators have paused an account, or every one.",
+            ("provider",),
+            registry=registry,
+        )
         self.calls_in_flight = Gauge(
             "payment_worker_provider_calls_in_flight",
             "Calls to an account under way.",

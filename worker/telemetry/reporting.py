@@ -153,6 +153,17 @@ class Telemetry:
             },
         )
 
+    def paused(self, account: str, is_paused: bool) -> None:  # noqa: FBT001 - the fact itself
+        """Operators have paused an account, or let it be called again."""
+        self._metrics.account_paused.labels(account).set(is_paused)
+        self._log.warning(
+            "Account paused" if is_paused else "Account resumed",
+            **{
+                "event.action": "account.paused" if is_paused else "account.resumed",
+                "labels.provider": account,
+            },
+        )
+
     def hindered(self, hindrance: Hindrance) -> None:
         """A delivery had to wait for its account, or was refused; its own line says the rest."""
         refused, delayed = self._metrics.permits_refused, self._metrics.permits_delayed
@@ -163,6 +174,7 @@ class Telemetry:
         """Show from now on what every account is doing, as it is when somebody looks."""
         for account, state in permits.states().items():
             self._metrics.breaker_open.labels(account).set(0 if state is _CLOSED else 1)
+            self._metrics.account_paused.labels(account).set(account in permits.paused)
             self._metrics.calls_in_flight.labels(account).set_function(
                 partial(permits.calls, account)
             )

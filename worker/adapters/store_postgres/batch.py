@@ -15,7 +15,7 @@ that is run again first waits for its former self to end, and then reads whether
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -26,6 +26,11 @@ from worker.adapters.store_postgres.faults import OutpacedError
 from worker.adapters.store_postgres.jobs import Job, Settle, TakeJob, Waiting
 from worker.adapters.store_postgres.overlay import Overlay, Values, Writes
 from worker.adapters.store_postgres.sessions import Connection
+from worker.adapters.store_postgres.switches import (
+    INSERT_APPROVALS,
+    SWITCHES_OF,
+    UPSERT_SWITCHES,
+)
 from worker.adapters.store_rows.answers import read_answer
 from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import Row, Scalar
@@ -59,6 +64,11 @@ class Batch:
     def ids(self) -> set[UUID]:
         """Every operation that is known to be looked at."""
         return {each for job in self.changes for each in job.needs.operations} | self.surprises
+
+    @property
+    def accounts(self) -> set[str]:
+        """Every account whose switch is looked at."""
+        return {each for job in self.changes for each in job.needs.accounts}
 
     @property
     def fingerprints(self) -> set[str]:
@@ -103,7 +113,7 @@ class Transaction:
         transaction is then open and nothing is committed, unless the connection was lost.
         """
         await self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-        await self._lock(self._batch.ids, self._batch.fingerprints)
+        await self._lock(self._batch)
         if not await self._enter():
             await self._connection.execute("ROLLBACK")
             return self._noted
@@ -119,9 +129,10 @@ class Transaction:
 
     # --- locks ---------------------------------------------------------------------------------
 
-    async def _lock(self, ids: Iterable[UUID], fingerprints: Iterable[str]) -> None:
-        self._locked = {_lock_key(b"operation", each.bytes) for each in ids}
-        self._locked |= {_lock_key(b"fingerprint", each.encode()) for each in fingerprints}
+    async def _lock(self, batch: Batch) -> None:
+        self._locked = {_lock_key(b"operation", each.bytes) for each in batch.ids}
+        self._locked |= {_lock_key(b"fingerprint", each.encode()) for each in batch.fingerprints}
+        self._locked |= {_lock_key(b"account", each.encode()) for each in batch.accounts}
         if self._locked:
             await self._connection.execute(sql.LOCK, sorted(self._locked))
 
@@ -153,6 +164,8 @@ class Transaction:
             self._overlay.load_owners(owners)
             await self._lock_surprises({UUID(bytes=operation_id) for _, operation_id in owners})
         await self._load(self._batch.ids)
+        if accounts := self._batch.accounts:
+            self._overlay.load_switches(await self._rows(SWITCHES_OF, sorted(accounts)))
 
     async def _load(self, ids: set[UUID]) -> None:
         if not ids:
@@ -197,6 +210,8 @@ class Transaction:
             await self._connection.execute(sql.PURGE_TOMBSTONES, writes.purge_until)
         await self._bulk(sql.UPSERT_TOMBSTONES, list(writes.tombstones.values()))
         await self._bulk(sql.INSERT_RESTORATIONS, writes.restorations)
+        await self._bulk(UPSERT_SWITCHES, list(writes.switches.values()))
+        await self._bulk(INSERT_APPROVALS, list(writes.approvals.values()))
         await self._bulk(sql.INSERT_LOOK_UPS, writes.look_ups)
         await self._bulk(sql.CONCLUDE_LOOK_UPS, writes.look_up_plans)
         if writes.sealed and not self._noted:

@@ -22,9 +22,11 @@ from worker.adapters.store_rows.records import (
     record_row,
     tombstone_row,
 )
+from worker.adapters.store_rows.switches import approval_row, read_switch, switch_row
 from worker.adapters.store_rows.values import Row, Scalar, to_micros
 from worker.model import Fingerprint
 from worker.records import Answer, AuditEntry, Change, Record, Tombstone
+from worker.switches import Switch
 
 Result = TypeVar("Result")
 Values = tuple[Scalar, ...]
@@ -53,6 +55,8 @@ class Writes:
     restorations: list[Values] = field(default_factory=list)
     look_ups: list[Values] = field(default_factory=list)
     look_up_plans: list[Values] = field(default_factory=list)
+    switches: dict[str, Values] = field(default_factory=dict)
+    approvals: dict[tuple[Scalar, ...], Values] = field(default_factory=dict)
     sealed: bool = False
 
 
@@ -71,6 +75,7 @@ class Overlay:
         self._events: set[UUID] = set()
         self._owners: dict[Fingerprint, UUID] = {}
         self._tombstones: dict[UUID, Tombstone] = {}
+        self._switches: dict[str, Switch] = {}
 
     # --- what was loaded -----------------------------------------------------------------------
 
@@ -106,6 +111,11 @@ class Overlay:
             tombstone = read_tombstone(row)
             self._tombstones[tombstone.payment_id] = tombstone
 
+    def load_switches(self, rows: Iterable[Row]) -> None:
+        """Take rows of ``switches.SWITCHES_OF``."""
+        for row in rows:
+            self._switches[row[0]] = read_switch(row)
+
     def _load_answer(self, event_id: UUID, row: Row) -> None:
         self._events.add(event_id)
         if row[0] is not None:  # a record may name an event that is not there
@@ -139,6 +149,10 @@ class Overlay:
         """The tombstone of a payment that never came, until it expires."""
         found = self._tombstones.get(payment_id)
         return found if found is not None and found.until > now else None
+
+    def switch(self, account: str) -> Switch | None:
+        """How an account is switched."""
+        return self._switches.get(account)
 
     # --- what a work writes --------------------------------------------------------------------
 
@@ -176,6 +190,8 @@ class Overlay:
         look_up_rows = [look_up_row(look_up) for look_up in change.look_ups]
         plan = change.look_up_plan
         plan_rows = [] if plan is None else [conclusion_row(plan)]
+        switch_rows = [switch_row(switch) for switch in change.switches]
+        approval_rows = [approval_row(approval) for approval in change.approvals]
         purge_until = to_micros(now)
         # Nothing below raises.
         for record, row in zip(change.records, record_rows, strict=True):
@@ -195,6 +211,11 @@ class Overlay:
             self.writes.purge_until = max(self.writes.purge_until or purge_until, purge_until)
         self.writes.audit += change.audit
         self.writes.restorations += restoration_rows
+        for switch, row in zip(change.switches, switch_rows, strict=True):
+            self._switches[switch.account] = switch
+            self.writes.switches[switch.account] = row
+        for row in approval_rows:
+            self.writes.approvals.setdefault(row[:2], row)
         self.writes.look_ups += look_up_rows
         self.writes.look_up_plans += plan_rows
         self.writes.sealed = self.writes.sealed or bool(seals)

@@ -10,7 +10,17 @@ OWNER_COLUMNS = ("fingerprint", "operation_id")
 KEY_COLUMNS = ("key_id", "first_used_at")
 
 _BYTES = frozenset(
-    {"operation_id", "payment_id", "event_id", "duplicate_of", "hash", "token", "email_mark"}
+    {
+        "operation_id",
+        "payment_id",
+        "event_id",
+        "duplicate_of",
+        "email_mark",
+        "hash",
+        "token",
+        "wish",
+        "worker",
+    }
 )
 _NUMBERS = frozenset(
     {
@@ -39,15 +49,19 @@ _NUMBERS = frozenset(
         "link_published",
         "live",
         "next_attempt_at",
+        "next_try",
         "not_after",
         "number",
         "occurred_at",
         "opened_attempts",
+        "paused",
+        "paused_at",
         "peak_attempts",
         "position",
         "removed",
         "resends",
         "restored_at",
+        "seen_at",
         "sent_sequence",
         "sequence",
         "started_at",
@@ -60,6 +74,7 @@ _NUMBERS = frozenset(
         "version",
         "waits",
         "wanted",
+        "wished_at",
     }
 )
 

@@ -10,7 +10,15 @@ from worker.acts import KeptAct
 from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerUnreachableError
-from worker.adapters.store_postgres import audit, inspection, letters, locks, look_ups, searches
+from worker.adapters.store_postgres import (
+    audit,
+    inspection,
+    letters,
+    locks,
+    look_ups,
+    searches,
+    switches,
+)
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
@@ -42,6 +50,7 @@ from worker.records import (
 )
 from worker.rules import PostgresAddress
 from worker.searches import FoundPayment, PaymentFilter, Place
+from worker.switches import AccountReport, Approval, Switch
 
 Result = TypeVar("Result")
 
@@ -249,6 +258,21 @@ class PostgresStore:
         self, *, since: datetime | None, until: datetime | None
     ) -> tuple[int, int] | None:
         return await audit.act_rows(self._open_reader, since=since, until=until)
+
+    async def switches(self) -> Sequence[Switch]:
+        return await switches.switches(self._open_reader)
+
+    async def report_accounts(self, reports: Sequence[AccountReport]) -> None:
+        await switches.report_accounts(self._open_reader, reports)
+
+    async def forget_reports(self, *, worker: UUID, before: datetime) -> None:
+        await switches.forget_reports(self._open_reader, worker=worker, before=before)
+
+    async def account_reports(self, *, seen_since: datetime) -> Sequence[AccountReport]:
+        return await switches.account_reports(self._open_reader, seen_since=seen_since)
+
+    async def approvals(self, *, plan_sha256: str) -> Sequence[Approval]:
+        return await switches.approvals(self._open_reader, plan_sha256)
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         return await locks.lock_queue(self._open_reader, lock, now=now)

@@ -7,6 +7,7 @@ from worker.adapters.store_errors import UndeclaredReadError
 from worker.adapters.store_postgres.overlay import Overlay
 from worker.model import Fingerprint
 from worker.records import Answer, Needs, Record, Tombstone
+from worker.switches import Switch
 
 
 class PostgresView:
@@ -36,6 +37,11 @@ class PostgresView:
     def tombstone(self, payment_id: UUID) -> Tombstone | None:
         self._check(payment_id)
         return self._overlay.tombstone(payment_id, self._now)
+
+    def switch(self, account: str) -> Switch | None:
+        if account not in self._needs.accounts:
+            raise UndeclaredReadError(None)
+        return self._overlay.switch(account)
 
     def _check(self, operation_id: UUID) -> None:
         """The owner of a declared fingerprint counts as declared: nobody knows its id before."""

@@ -15,7 +15,15 @@ from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import to_micros
-from worker.adapters.store_sqlite import audit, inspection, letters, locks, look_ups, searches
+from worker.adapters.store_sqlite import (
+    audit,
+    inspection,
+    letters,
+    locks,
+    look_ups,
+    searches,
+    switches,
+)
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.journal import SqliteJournal
 from worker.adapters.store_sqlite.reader import Reader
@@ -45,6 +53,7 @@ from worker.records import (
 )
 from worker.rules import LOCK_SECONDS
 from worker.searches import FoundPayment, PaymentFilter, Place
+from worker.switches import AccountReport, Approval, Switch
 
 Result = TypeVar("Result")
 Connect = Callable[[Path, float], sqlite3.Connection]
@@ -243,6 +252,21 @@ class SqliteStore:
         self, *, since: datetime | None, until: datetime | None
     ) -> tuple[int, int] | None:
         return await self._inspect(partial(audit.act_rows, since=since, until=until))
+
+    async def switches(self) -> Sequence[Switch]:
+        return await self._inspect(switches.switches)
+
+    async def report_accounts(self, reports: Sequence[AccountReport]) -> None:
+        await self._writer.submit(partial(switches.report_accounts, reports=reports))
+
+    async def forget_reports(self, *, worker: UUID, before: datetime) -> None:
+        await self._writer.submit(partial(switches.forget_reports, worker=worker, before=before))
+
+    async def account_reports(self, *, seen_since: datetime) -> Sequence[AccountReport]:
+        return await self._inspect(partial(switches.account_reports, seen_since=seen_since))
+
+    async def approvals(self, *, plan_sha256: str) -> Sequence[Approval]:
+        return await self._inspect(partial(switches.approvals, plan_sha256=plan_sha256))
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         return await self._writer.submit(partial(locks.lock_queue, lock=lock, now=now))

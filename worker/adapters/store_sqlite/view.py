@@ -29,11 +29,14 @@ from worker.adapters.store_rows.records import (
     record_row,
     tombstone_row,
 )
+from worker.adapters.store_rows.switches import approval_row, switch_row
 from worker.adapters.store_rows.values import Scalar, to_micros
 from worker.adapters.store_sqlite.audit import linked
+from worker.adapters.store_sqlite.switches import INSERT_APPROVAL, UPSERT_SWITCH, find_switch
 from worker.model import Fingerprint
 from worker.ports import View
 from worker.records import Answer, Change, Needs, Record, Tombstone
+from worker.switches import Switch
 
 Result = TypeVar("Result")
 
@@ -154,6 +157,11 @@ class SqliteView:
         row = self._connection.execute(SELECT_TOMBSTONE, key).fetchone()
         return None if row is None else read_tombstone(row)
 
+    def switch(self, account: str) -> Switch | None:
+        if account not in self._needs.accounts:
+            raise UndeclaredReadError(None)
+        return find_switch(self._connection, account)
+
     def _check(self, operation_id: UUID) -> None:
         """The owner of a declared fingerprint counts as declared: nobody knows its id before."""
         if operation_id not in self._needs.operations and operation_id != self._owner_id:
@@ -187,7 +195,7 @@ def run_change(
     """
     change = apply(SqliteView(connection, vault, known, needs=needs, now=now))
     acts = [_Write(*each) for each in linked(connection, change.audit)]
-    for write in (*_writes(change, vault, known, now), *acts):
+    for write in (*_writes(change, vault, known, now), *_operator_writes(change), *acts):
         write.run(connection)
     return change.result
 
@@ -207,6 +215,14 @@ class _Write(NamedTuple):
             raise ConcurrentUpdateError(self.record.operation_id, self.record.version) from error
         if hit != 1:
             raise ConcurrentUpdateError(self.record.operation_id, self.record.version)
+
+
+def _operator_writes(change: Change[Result]) -> Iterator[_Write]:
+    """What operators switch and approve: no row of a payment."""
+    for switch in change.switches:
+        yield _Write(UPSERT_SWITCH, switch_row(switch))
+    for approval in change.approvals:
+        yield _Write(INSERT_APPROVAL, approval_row(approval))
 
 
 def _writes(
