@@ -140,7 +140,7 @@ class Gate:
     async def enter_spare(self, within: float) -> bool:
         """Take a place that no payment wants, for a read; false at once where there is none.
 
-        Never the last free place, unless there is only one, never through an open breaker and
+        Never the last free place, unless there is only one, never through an open breaker or a pause and
         never as its probe: what a read meets says nothing about payments.
         """
         if not self._is_sound() or self._waiting:
@@ -164,7 +164,7 @@ class Gate:
         return True
 
     def _is_sound(self) -> bool:
-        return self.breaker.refusal() is None and self.breaker.state is BreakerState.CLOSED
+        return self.refusal() is None and self.breaker.state is BreakerState.CLOSED
 
     def leave_spare(self) -> None:
         """Free the place of a read."""
