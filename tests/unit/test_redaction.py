@@ -170,6 +170,15 @@ def test_a_message_id_that_is_a_person_is_redacted() -> None:
     assert shown["labels.message_id"] == "[e-mail]"
 
 
+@given(st.lists(st.text(max_size=60), max_size=40))
+def test_what_was_seen_before_is_shown_as_it_was_then(texts: list[str]) -> None:
+    """Short harmless texts are remembered; nothing of that may show."""
+    person = "jean.dupont@example.org"
+    for text in (person, *texts, person, *texts):
+        shown = redact_fields(None, "info", {"labels.reason": text})["labels.reason"]
+        assert shown == redact(text)
+
+
 def test_an_exception_is_told_by_type_and_place_and_never_by_foreign_text() -> None:
     link = "https://pay.example/SDESSID=1"
 

@@ -22,7 +22,6 @@ def _restored_logging() -> Iterator[None]:
     root.setLevel(level)
     logging.captureWarnings(capture=False)
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
 
 
 def lines(stream: io.StringIO) -> list[dict[str, object]]:
@@ -32,7 +31,7 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
 def test_a_line_is_one_json_object_with_time_level_message_and_fields() -> None:
     stream = io.StringIO()
     log = configure_logging("json", "info", LineWriter(stream))
-    structlog.contextvars.bind_contextvars(**{"trace.id": "4bf92f3577b34da6a3ce929d0e0e4736"})
+    log = log.bind(**{"trace.id": "4bf92f3577b34da6a3ce929d0e0e4736"})
     log.info("Answered", **{"labels.payment_id": UUID(int=1), "link": "https://pay.example/x"})
     (line,) = lines(stream)
     assert str(line.pop("@timestamp")).endswith("Z")
@@ -43,6 +42,18 @@ def test_a_line_is_one_json_object_with_time_level_message_and_fields() -> None:
         "labels.payment_id": "00000000-0000-0000-0000-000000000001",
         "link": "[hidden]",
     }
+
+
+def test_a_text_that_no_encoding_can_hold_is_written_all_the_same() -> None:
+    """A lone surrogate stands in JSON as an escape; the line is a line."""
+    stream = io.StringIO()
+    log = configure_logging("json", "info", LineWriter(stream))
+    log.info("Answered é", **{"labels.reason": "\udc80 é"})
+    log.info("Answered é", **{"labels.reason": "é"})
+    first, second = lines(stream)
+    assert (first["message"], first["labels.reason"]) == ("Answered é", "\udc80 é")
+    assert second["labels.reason"] == "é"
+    assert "é" in stream.getvalue().splitlines()[1], "not escaped, for who reads it"
 
 
 def test_lines_below_the_level_are_not_written() -> None:

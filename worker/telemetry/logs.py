@@ -1,13 +1,15 @@
 """Log lines: structlog set up once, other libraries' lines led through the same redaction."""
 
+import json
 import logging
 import sys
 from types import MappingProxyType
 from typing import Literal, TextIO
 
 import structlog
+from pydantic_core import to_json
 from structlog.dev import ConsoleRenderer
-from structlog.processors import EventRenamer, JSONRenderer, TimeStamper
+from structlog.processors import TimeStamper
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 from typing_extensions import override
 
@@ -97,15 +99,13 @@ def configure_logging(
             ),
         ]
         if log_format == "console"
-        else [JSONRenderer(ensure_ascii=False)]
+        else [_as_json]
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
             TimeStamper(fmt="iso", utc=True, key="@timestamp"),
             tell_exception,
-            EventRenamer("message"),
-            _add_level,
+            _name_event,
             redact_fields,
             *renderers,
         ],
@@ -132,9 +132,18 @@ def _lead_standard_library_to(logger: FilteringBoundLogger) -> None:
     logging.captureWarnings(capture=True)
 
 
-def _add_level(_logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+def _name_event(_logger: WrappedLogger, method: str, fields: EventDict) -> EventDict:
+    """Give message and level the names of the Elastic Common Schema."""
+    fields["message"] = fields.pop("event")
     fields["log.level"] = "warning" if method == "warn" else method
     return fields
+
+
+def _as_json(_logger: WrappedLogger, _method: str, fields: EventDict) -> str:
+    try:
+        return to_json(fields).decode()
+    except ValueError:
+        return json.dumps(fields)  # a lone surrogate, which UTF-8 cannot hold
 
 
 def _level_for_console(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:

@@ -8,10 +8,11 @@ shown only where we wrote it ourselves: other people's exceptions quote what the
 import math
 import re
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from datetime import datetime
 from enum import Enum
-from types import TracebackType
+from types import NoneType, TracebackType
+from typing import Any
 from uuid import UUID
 
 from structlog.typing import EventDict, WrappedLogger
@@ -95,6 +96,11 @@ HIDDEN = "[hidden]"
 _GUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _LONGEST_TEXT = 2000
 _LONGEST_LIST = 50
+_LONGEST_KNOWN = 40
+_MOST_KNOWN = 500
+_known: set[str] = set()
+"""Short texts that the net let through: most of a line's are words that every line has."""
+
 _DEEPEST_CAUSE = 8
 
 
@@ -155,21 +161,18 @@ def _places(error: BaseException) -> Iterator[str]:
 
 
 def _plain(value: object) -> object:
+    plain = _PLAIN.get(type(value))
+    return _plain_of_others(value) if plain is None else plain(value)
+
+
+def _plain_of_others(value: object) -> object:
     match value:
-        case None | bool():
-            return value
         case Enum():
             return value.value  # one of a closed set that we wrote
         case int():
-            return value
-        case float():
-            return value if math.isfinite(value) else None
-        case UUID():
-            return str(value)
-        case datetime():
-            return value.isoformat()
+            return int(value)
         case str():
-            return _text(value)
+            return _text(str(value))
         case tuple() | list():
             return [_plain(each) for each in value[:_LONGEST_LIST]]
         case _:
@@ -177,12 +180,37 @@ def _plain(value: object) -> object:
             return f"[{type(value).__name__}]"
 
 
+def _itself(value: object) -> object:
+    return value
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 def _text(value: str) -> str:
-    if _is_uuid(value):
+    if value in _known or _is_uuid(value):
         return value
-    return redact(value[:_LONGEST_TEXT])
+    shown = redact(value[:_LONGEST_TEXT])
+    if shown == value and len(value) <= _LONGEST_KNOWN:
+        if len(_known) >= _MOST_KNOWN:
+            _known.clear()
+        _known.add(value)
+    return shown
 
 
 def _is_uuid(value: str) -> bool:
     """A GUID may hold sixteen digits in a row; it is an id and stays whole."""
     return _GUID.fullmatch(value) is not None
+
+
+_PLAIN: Mapping[type, Callable[[Any], object]] = {
+    NoneType: _itself,
+    bool: _itself,
+    int: _itself,
+    float: _number,
+    str: _text,
+    UUID: str,
+    datetime: datetime.isoformat,
+}
+"""The simple types themselves, found by one look; what is derived from them is not among them."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from typing import assert_never
 
 from prometheus_client import CollectorRegistry
@@ -62,6 +62,14 @@ class Telemetry:
         self._log = logger
         self._metrics = Metrics(registry)
         self._metrics.build.info({"version": version})
+        # Looking up the counter of a set of labels costs more than counting; the sets are few.
+        self._deliveries = cache(self._metrics.deliveries.labels)
+        self._published = cache(self._metrics.published.labels)
+        self._requests = cache(self._metrics.provider_requests.labels)
+        self._durations = cache(self._metrics.provider_duration.labels)
+        self._jobs = cache(self._metrics.jobs.labels)
+        self._in_progress = 0
+        self._metrics.in_progress.set_function(lambda: float(self._in_progress))
         self._known: set[str] = set()
         self._paged: dict[str, str] = {}
         self._told: dict[str, float] = {}
@@ -70,13 +78,13 @@ class Telemetry:
 
     def taken(self) -> None:
         """A delivery is being worked on from now; ``handled`` or ``given_up`` ends it."""
-        self._metrics.in_progress.inc()
+        self._in_progress += 1
 
     def handled(self, handled: Handled, seconds: float) -> None:
         """A delivery was handled: its one summary line and its numbers."""
         story = handled.story
-        self._metrics.in_progress.dec()
-        self._metrics.deliveries.labels(story.action).inc()
+        self._in_progress -= 1
+        self._deliveries(story.action).inc()
         self._metrics.job_duration.observe(seconds)
         for each in story.tries:
             self._tried(story, each)
@@ -107,8 +115,8 @@ class Telemetry:
 
     def given_up(self, error: BaseException, seconds: float) -> None:
         """Handling a delivery failed in a way nobody foresaw; it goes back to the broker."""
-        self._metrics.in_progress.dec()
-        self._metrics.deliveries.labels(Action.RETURNED).inc()
+        self._in_progress -= 1
+        self._deliveries(Action.RETURNED).inc()
         self._log.error(
             "A delivery could not be handled and goes back",
             **{"event.action": "delivery.given_up", "event.duration": _nanoseconds(seconds)},
@@ -119,7 +127,7 @@ class Telemetry:
         """A message was published, or was not; anything but a confirm is news once a minute."""
         is_result = message.exchange is Exchange.RESULTS
         kind = (message.type or _NONE) if is_result else message.exchange.value
-        self._metrics.published.labels(kind, publication).inc()
+        self._published(kind, publication).inc()
         if publication is not Publication.CONFIRMED:
             if message.type == PROBE:
                 return  # whoever probes tells what came of it
@@ -301,15 +309,13 @@ class Telemetry:
     def _tried(self, story: Story, each: Try) -> None:
         account, operation = story.account or _NONE, _operation(story)
         seconds = max((each.ended_at - each.started_at).total_seconds(), 0.0)
-        self._metrics.provider_requests.labels(
-            account, operation, _code_class(each), _mode(story.live)
-        ).inc()
+        self._requests(account, operation, _code_class(each), _mode(story.live)).inc()
         if not isinstance(each.outcome, NotSent):
-            self._metrics.provider_duration.labels(account, operation).observe(seconds)
+            self._durations(account, operation).observe(seconds)
 
     def _decided(self, story: Story) -> None:
         category = MEANINGS[story.code].category if story.code else None
-        self._metrics.jobs.labels(
+        self._jobs(
             story.status or _NONE, category or _NONE, story.code or _NONE, _mode(story.live)
         ).inc()
         self._metrics.job_attempts.observe(story.attempts)
