@@ -15,6 +15,7 @@ from tests.acceptance.shared_site import Site
 from tests.acceptance.worker_process import started
 from tests.broker import Broker
 from tests.postgres import PostgresServer
+from tests.waiting import until
 from worker.adapters.clock import SystemClock
 from worker.simulator.server import Simulator
 
@@ -131,6 +132,9 @@ async def test_what_was_not_applied_fails_and_may_be_asked_for_again(site: Site)
     assert told["error"]["retryable"] is True
     assert event["payment_id"] not in await listed_letters(site)
     assert applied_for(told, site.simulator.applied) == 0
+    nothing = await site.installation.run("payments", "cancel", event["payment_id"], *SAID)
+    assert nothing.code == 1
+    assert "it failed: there is nothing to cancel" in nothing.complaint
     changed = await settled(site, sent, "--succeeded", "--item", "17", code=1)
     assert "failed provider_unavailable" in changed.complaint
     fresh = await site.erp.answer(await site.erp.send(body | {"email": "client@example.org"}))
@@ -147,8 +151,14 @@ async def test_an_item_settles_a_basket_and_can_be_taken_back(site: Site) -> Non
     await settled(site, sent, "--succeeded", "--item", item)
     told = await site.erp.answer(sent, number=2)
     assert (told.status, told["basket_item_id"]) == ("succeeded", item)
-    cancelled = await site.erp.answer(await site.erp.cancel(payment_id=event["payment_id"]))
-    assert cancelled.status == "cancelled"
+    cancel = ("payments", "cancel", event["payment_id"], *SAID)
+    done = await site.installation.run(*cancel)
+    assert (done.code, done.data["result"]) == (0, "cancelled"), done.complaint
+    await until(lambda: len(site.erp.heard_of(event["payment_id"])) == 3)
+    cancelled = site.erp.heard_of(event["payment_id"])[-1]
+    assert (cancelled.status, cancelled["sequence"]) == ("cancelled", 3)
+    again = await site.installation.run(*cancel)
+    assert (again.code, again.data["cancellation_id"]) == (0, None)
     assert site.simulator.applied.removals == {item: 1}
 
 

@@ -36,6 +36,11 @@ COMMANDS = (
         "Settle a doubt once the provider has said what it has.",
     ),
     Entry(
+        "cancel",
+        "worker.cli.payment_cancelled",
+        "Cancel a payment as its producer would: a basket item is removed, what waits is not sent.",
+    ),
+    Entry(
         "show",
         "worker.cli.payment_shown",
         "Show the history of one payment: request, attempts, answers, dead letter, replays.",
