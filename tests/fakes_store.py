@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import partial
 from hashlib import sha256
 from typing import TypeVar
@@ -310,10 +310,12 @@ class MemoryStore:
                     state=state,
                     account=account,
                     mode=mode,
-                    count=counts[kind, state, account, mode],
-                    cents=cents[kind, state, account, mode],
+                    origin=origin,
+                    day=day,
+                    count=counts[kind, state, account, mode, origin, day],
+                    cents=cents[kind, state, account, mode, origin, day],
                 )
-                for kind, state, account, mode in sorted(counts, key=_line_order)
+                for kind, state, account, mode, origin, day in sorted(counts, key=_line_order)
             ),
             letters=dict(
                 Counter(
@@ -843,17 +845,18 @@ def _is_wanted(entry: LetterEntry, wanted: LetterFilter) -> bool:
     )
 
 
-_Line = tuple[Kind, State, str | None, RunMode | None]
+_Line = tuple[Kind, State, str | None, RunMode | None, Origin, date]
 
 
 def _line_of(record: Record) -> _Line:
-    return record.kind, record.state, record.account, record.facts.payment_run_mode
+    mode, day = record.facts.payment_run_mode, record.first_seen.date()
+    return record.kind, record.state, record.account, mode, record.origin, day
 
 
-def _line_order(line: _Line) -> tuple[str, str, str, str]:
+def _line_order(line: _Line) -> tuple[str, str, str, str, str, date]:
     """Absent comes first, as in a database."""
-    kind, state, account, mode = line
-    return kind, state, account or "", mode or ""
+    kind, state, account, mode, origin, day = line
+    return kind, state, account or "", mode or "", origin, day
 
 
 def _place(entry: LetterEntry) -> tuple[datetime, UUID]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum, unique
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -325,12 +325,17 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookLine:
-    """Operations that have so much in common; ``cents`` sums the amounts that were readable."""
+    """Operations that have so much in common; ``cents`` sums the amounts that were readable.
+
+    ``day`` is that of the first receipt, in UTC.
+    """
 
     kind: Kind
     state: State
     account: str | None
     mode: RunMode | None
+    origin: Origin
+    day: date
     count: int
     cents: int
 

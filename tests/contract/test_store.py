@@ -1608,6 +1608,24 @@ async def test_money_is_kept_apart_by_account_and_run_mode(store: ObservableStor
     ]
 
 
+async def test_the_books_tell_origins_and_days_apart(store: ObservableStore) -> None:
+    """A day is one of UTC; the last of its microseconds still counts for it."""
+    midnight = START.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    tick = timedelta(microseconds=1)
+    await write(
+        store,
+        replace(sample_record(1), first_seen=midnight - tick),
+        replace(sample_record(2), first_seen=midnight),
+        replace(sample_record(3), first_seen=midnight, origin=Origin("web")),
+    )
+    books = await store.books(since=START, until=midnight + SECOND)
+    assert [(line.origin, line.day, line.count) for line in books.lines] == [
+        ("dcp", START.date(), 1),
+        ("dcp", midnight.date(), 1),
+        ("web", midnight.date(), 1),
+    ]
+
+
 async def test_a_restoration_is_remembered_and_the_latest_counts(ledger: LedgerOnTrial) -> None:
     store = await ledger.open()
     assert await store.restoration() is None

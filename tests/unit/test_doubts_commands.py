@@ -23,7 +23,7 @@ from worker.calls import Try, Unknown
 from worker.cli.exit_codes import ExitCode
 from worker.codes import Code
 from worker.lifecycle.decide import Reason
-from worker.model import Operation, PaymentTarget, Secret
+from worker.model import Operation, Origin, PaymentTarget, RunMode, Secret
 from worker.records import Answer, AttemptEntry, Kind, Record, State, Status
 
 Captured = pytest.CaptureFixture[str]
@@ -173,6 +173,34 @@ def test_find_without_a_match_says_so(desk: Desk) -> None:
     assert "No such payment." in err
     assert desk.run("find", "--order", "1", "--fail-if-empty")[0] == ExitCode.NOTHING_MATCHED
     assert desk.run("find", "--after", "there")[0] == ExitCode.USAGE
+
+
+# --- report ------------------------------------------------------------------------------------
+
+
+def test_the_books_are_told_apart_by_what_is_asked(desk: Desk) -> None:
+    live = replace(sample_record().facts, payment_run_mode=RunMode.LIVE)
+    desk.put(
+        seen(1, ago=timedelta(days=1), state=State.SUCCEEDED),
+        seen(2, state=State.SUCCEEDED, origin=Origin("web")),
+        seen(3, state=State.FAILED, facts=live),
+    )
+    since = (NOW - timedelta(days=2)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    report = ("report", "--no-broker", "--since", since)
+    _code, out, _err = desk.run(*report, "--by", "origin", "--by", "mode", "--by", "origin")
+    assert sorted(out.splitlines()) == [
+        "dcp\tLIVE\t1\t1250",
+        "dcp\tTEST\t1\t1250",
+        "web\tTEST\t1\t1250",
+    ]
+    (data,) = desk.objects(*report)
+    assert data["sums"] == {"EUR": {"LIVE": {"failed": 1250}, "TEST": {"succeeded": 2500}}}
+    days = {line["day"] for line in data["lines"]}
+    assert days == {str((NOW - timedelta(hours=hours)).date()) for hours in (1, 24)}
+    assert sum(line["count"] for line in data["lines"]) == data["received"] == 3
+    _code, out, _err = desk.run(*report, "--output", "human")
+    assert "TEST: 25.00 EUR asked for: 25.00 EUR succeeded" in out
+    assert "LIVE: 12.50 EUR asked for: 12.50 EUR failed" in out
 
 
 # --- doubtful ----------------------------------------------------------------------------------

@@ -50,11 +50,12 @@ _DECIDED = (
 _RECEIVED = "SELECT count(*) FROM operations WHERE first_seen >= $1 AND first_seen < $2"
 # Absent comes first and the order is that of the bytes, as in every other store.
 _LINES = (
-    "SELECT kind, state, account, payment_run_mode, count(*), coalesce(sum(amount), 0)"
+    "SELECT kind, state, account, payment_run_mode, origin, first_seen / 86400000000, count(*),"
+    " coalesce(sum(amount), 0)"
     " FROM operations WHERE first_seen >= $1 AND first_seen < $2"
-    " GROUP BY kind, state, account, payment_run_mode"
+    " GROUP BY 1, 2, 3, 4, 5, 6"
     ' ORDER BY kind COLLATE "C", state COLLATE "C", account COLLATE "C" NULLS FIRST,'
-    ' payment_run_mode COLLATE "C" NULLS FIRST'
+    ' payment_run_mode COLLATE "C" NULLS FIRST, origin COLLATE "C", 6'
 )
 _LETTERS = (
     "SELECT answers.letter_code, count(*) FROM answers"

@@ -48,10 +48,11 @@ _DECIDED = (
 )
 _RECEIVED = "SELECT count(*) FROM operations WHERE first_seen >= ? AND first_seen < ?"
 _LINES = (
-    "SELECT kind, state, account, payment_run_mode, count(*), coalesce(sum(amount), 0)"
+    "SELECT kind, state, account, payment_run_mode, origin, first_seen / 86400000000, count(*),"
+    " coalesce(sum(amount), 0)"
     " FROM operations WHERE first_seen >= ? AND first_seen < ?"
-    " GROUP BY kind, state, account, payment_run_mode"
-    " ORDER BY kind, state, account, payment_run_mode"
+    " GROUP BY 1, 2, 3, 4, 5, 6"
+    " ORDER BY 1, 2, 3, 4, 5, 6"
 )
 _LETTERS = (
     "SELECT answers.letter_code, count(*) FROM answers"
