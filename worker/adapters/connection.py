@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum, unique
 from pathlib import Path
+from typing import cast
 
 import aio_pika
 import aiormq.exceptions
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
 from typing_extensions import override
 
+from worker.adapters.sockets import GatheringTransport
 from worker.ports import BrokerDirectory
 from worker.rules import CLOSING_SECONDS, BrokerAddress
 
@@ -117,6 +119,7 @@ async def _opened(address: BrokerAddress, role: str) -> AbstractConnection:
         ssl_context=_tls_context(address) if address.tls else None,
         client_properties={"connection_name": f"{address.connection_name}:{role}"},
     )
+    connection.kwargs["transport_factory"] = GatheringTransport()
     try:
         await connection.connect()
     except BaseException:
@@ -157,7 +160,7 @@ async def connected(
 
 async def open_channel(
     connection: AbstractConnection, *, publisher_confirms: bool = False
-) -> AbstractChannel:
+) -> Channel:
     """Open a plain channel, of the client's lower layer: it hands over what the broker sent.
 
     With ``publisher_confirms`` an unroutable message raises, as a refused one does.
@@ -167,12 +170,13 @@ async def open_channel(
     if connection.transport is None:
         raise BrokerTroubleError(TroubleKind.LOST, "the connection ended")
     try:
-        return await connection.transport.connection.channel(
+        channel = await connection.transport.connection.channel(
             publisher_confirms=publisher_confirms, on_return_raises=True, timeout=CALL_SECONDS
         )
     except RuntimeError as error:
         # So the client answers a channel asked of a connection that has just closed.
         raise BrokerTroubleError(TroubleKind.LOST, "the connection ended") from error
+    return cast("Channel", channel)  # the only kind there is
 
 
 def server_version(connection: AbstractConnection) -> str:

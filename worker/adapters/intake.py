@@ -1,7 +1,7 @@
 """One consuming session: a channel, the deliveries it brought, and the one place that settles."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -56,6 +56,9 @@ class Intake:
         self._on_received = on_received
         self._tag: str | None = None
         self._returned: list[Received] = []
+        self._open: set[int] = set()
+        self._finished: list[Received] = []
+        self._is_settling = False
         self._end: asyncio.Future[BrokerTroubleError] = asyncio.get_running_loop().create_future()
         channel.on_consumer_cancel_callbacks.add(self._note_cancel)
         channel.closing.add_done_callback(self._note_close)
@@ -110,22 +113,26 @@ class Intake:
     async def settle(self, received: Received, disposition: Disposition) -> None:
         """Tell the broker what became of a delivery: the only place that does.
 
-        A returned one is kept until ``give_back``, because a consumer that is still registered
-        would get it again at once. One ``basic.ack`` per delivery for now; acknowledging several
-        by the highest tag without a gap (``multiple``) belongs here.
+        What is settled within one turn of the event loop is acknowledged together, by whoever
+        came first. A returned delivery is kept until ``give_back``, because a consumer that is
+        still registered would get it again at once.
         """
         if disposition is Disposition.RETURN:
             self._returned.append(received)
             return
+        self._finished.append(received)
+        if self._is_settling:
+            return
+        self._is_settling = True
         try:
-            await self._channel.basic_ack(received.tag)
-        except CLIENT_ERRORS as error:
-            self._lost("acknowledgement_lost", received, error)
+            await self._clock.sleep(0)
+        finally:  # also when this task is being cancelled: the others rely on it
+            await self._acknowledge_finished()
 
     async def return_now(self, received: Received) -> None:
         """Return one delivery while consuming goes on; it may come straight back."""
         try:
-            await self._channel.basic_nack(received.tag, requeue=True)
+            await self._nack(received)
         except CLIENT_ERRORS as error:
             self._lost("return_lost", received, error)
 
@@ -133,13 +140,36 @@ class Intake:
         """Return deliveries to the queue: the ones settled so, and the ones never started."""
         returned, self._returned = self._returned, []
         for received in (*returned, *unstarted):
-            await self._channel.basic_nack(received.tag, requeue=True)
+            await self._nack(received)
+
+    async def _nack(self, received: Received) -> None:
+        await self._channel.basic_nack(received.tag, requeue=True)
+        self._open.discard(received.tag)
+
+    async def _acknowledge_finished(self) -> None:
+        try:
+            while self._finished:  # more of them while the client's queue is full
+                finished, self._finished = self._finished, []
+                try:
+                    await self._acknowledge([received.tag for received in finished])
+                except CLIENT_ERRORS as error:
+                    for received in finished:
+                        self._lost("acknowledgement_lost", received, error)
+        finally:
+            self._is_settling = False
+
+    async def _acknowledge(self, tags: Sequence[int]) -> None:
+        self._open.difference_update(tags)
+        lowest = min(self._open, default=None)
+        for tag, is_multiple in acknowledgements(tags, lowest_open=lowest):
+            await self._channel.basic_ack(tag, multiple=is_multiple, wait=False)
 
     async def _receive(self, message: DeliveredMessage) -> None:
         """Hand over at once: this task belongs to the channel and is cancelled with it."""
         tag = message.delivery_tag
         if tag is None:
             return
+        self._open.add(tag)
         delivery = to_delivery(message, self._topology, self._clock.now())
         self._on_received(Received(self, tag, delivery))
 
@@ -168,3 +198,20 @@ class Intake:
     def _note_end(self, trouble: BrokerTroubleError) -> None:
         if not self._end.done():
             self._end.set_result(trouble)
+
+
+def acknowledgements(
+    finished: Sequence[int], *, lowest_open: int | None
+) -> Iterator[tuple[int, bool]]:
+    """Tags to acknowledge, and whether each means all before it too.
+
+    Several at once only up to the highest tag below which every delivery is finished: a payment
+    under way must come back when this worker ends. That tag is itself one of the finished, for the
+    broker takes one that is not outstanding as an error.
+    """
+    together = [tag for tag in finished if lowest_open is None or tag < lowest_open]
+    if together:
+        yield max(together), len(together) > 1
+    for tag in finished:
+        if lowest_open is not None and tag > lowest_open:
+            yield tag, False

@@ -4,7 +4,7 @@ import asyncio
 
 import aiormq.exceptions
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
+from aiormq.channel import Channel
 from pamqp.commands import Basic
 
 from worker.adapters.connection import open_channel
@@ -24,7 +24,7 @@ class Lane:
     50 times out of 50).
     """
 
-    def __init__(self, channel: AbstractChannel, topology: Topology) -> None:
+    def __init__(self, channel: Channel, topology: Topology) -> None:
         self._channel = channel
         self._exchanges = {each: topology.exchange(each) for each in Exchange}
         self._under_way = 0
@@ -69,6 +69,9 @@ class Lane:
                 properties=_properties_of(message),
                 mandatory=True,
                 timeout=seconds,
+                # The confirm says it all. Waiting for the socket too, which the client does under
+                # a lock, would send the events of one commit one turn of the loop after another.
+                wait=False,
             )
             decided = True
         except aiormq.exceptions.DeliveryError:
