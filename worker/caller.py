@@ -1,7 +1,7 @@
 """Calling a provider under a claim and recording how it ended, whatever happens meanwhile."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -128,26 +128,43 @@ class Caller:
             end = Ended(cut_off(call) or Unknown())
         if isinstance(end, Unused):
             return Called(await self._unused(won, end), call.tries)
-        settled = await finish(self._settle(won, call, end), seconds=RECORDING_SECONDS)
+        settled = await self._record(won, call, end)
         if isinstance(settled, Evidence):
             # Another worker took the claim over; the next delivery repeats what it decided.
             record = settled.record
             return Called(held(record, self._clock.now(), "claim lost"), call.tries)
         return Called(settled, call.tries)
 
-    async def _settle(self, won: Won, call: Call, end: Ended) -> Settled:
+    async def _record(self, won: Won, call: Call, end: Ended) -> Settled:
+        """Record an outcome, to its end although this task is cancelled meanwhile."""
+        first: asyncio.Future[Settled] | None = None
+        try:
+            first = asyncio.ensure_future(self._ledger.settle(_settlement(won, call, end)))
+            return await asyncio.shield(first)
+        except StoreUnavailableError:
+            again = self._settle(won, call, end, first)
+            return await finish(again, seconds=RECORDING_SECONDS)
+        except asyncio.CancelledError:
+            await attempt(self._settle(won, call, end, first), seconds=RECORDING_SECONDS)
+            raise
+
+    async def _settle(
+        self, won: Won, call: Call, end: Ended, first: Awaitable[Settled] | None = None
+    ) -> Settled:
         """Record an outcome, again while the ledger is away: nobody else knows it.
 
         As long as the claim lasts nobody else may do anything about the payment, so giving up
-        before would only turn what is known into a doubt, or into another link.
+        before would only turn what is known into a doubt, or into another link. ``first`` is a
+        try that was begun already.
         """
         settlement = _settlement(won, call, end)
         ends = max(self._clock.monotonic() + RECORDING_SECONDS, won.lease_ends)
         tries = 1
         while True:
             try:
-                return await self._ledger.settle(settlement)
+                return await (first or self._ledger.settle(settlement))
             except StoreUnavailableError:
+                first = None
                 pause = backoff(tries, self._clock.fraction())
                 if self._clock.monotonic() + pause > ends:
                     raise

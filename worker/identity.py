@@ -11,6 +11,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping
+from functools import lru_cache
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from worker.model import (
@@ -42,9 +43,11 @@ _CANONICAL = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",
 _CANCELLATION = "cancel"
 _REFUSAL = "refusal"
 _ORIGIN_LENGTH = 32
+_ORIGINS_KEPT = 256  # there are a handful; anybody may make up more
 _NOT_IN_ORIGIN = re.compile(r"[^a-z0-9-]")
 
 
+@lru_cache(maxsize=_ORIGINS_KEPT)
 def normalise_origin(text: str) -> Origin:
     """Turn an ``id_origin`` or a routing key's word into the origin results are routed by.
 

@@ -1,6 +1,6 @@
 """The ledger in the words of payments: each method is one durable write of a pure rule."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -79,7 +79,11 @@ REPORTS_KEPT = timedelta(days=1)
 
 
 class Ledger:
-    """Claims, settles and remembers operations; raises ``StoreUnavailableError``."""
+    """Claims, settles and remembers operations; raises ``StoreUnavailableError``.
+
+    The two writes of every payment hand on the store's own future: shielded as it is, it costs a
+    payment no task.
+    """
 
     def __init__(
         self,
@@ -103,14 +107,14 @@ class Ledger:
         """The clock of the times in it: whoever compares one of them goes by this clock."""
         return self._clock
 
-    async def claim(self, wish: Claim) -> Claimed:
+    def claim(self, wish: Claim) -> Awaitable[Claimed]:
         """Claim a payment, or learn why not; see ``lifecycle.claim``."""
         wish = replace(wish, email_mark=self._store.email_marks(wish.request.email)[0])
-
-        def apply(view: View) -> Change[Claimed]:
-            return claim(view, wish, self._rules, self._clock.now(), self._restoration)
-
-        return await self._store.transact(wish.needs, apply)
+        return self._store.transact(
+            wish.needs,
+            # No inner function: its annotations are evaluated for each payment anew.
+            lambda view: claim(view, wish, self._rules, self._clock.now(), self._restoration),
+        )
 
     async def claim_cancellation(self, wish: CancelWish) -> CancelClaimed:
         """Claim a cancellation, or learn why not; see ``lifecycle.cancel``."""
@@ -129,13 +133,11 @@ class Ledger:
 
         return await self._store.transact(Needs((message.envelope.operation_id,)), apply)
 
-    async def settle(self, end: Settlement) -> Settled:
+    def settle(self, end: Settlement) -> Awaitable[Settled]:
         """Write how an attempt ended and what follows."""
-
-        def apply(view: View) -> Change[Settled]:
-            return settle(view, end, self._rules, self._clock.now())
-
-        return await self._store.transact(end.needs, apply)
+        return self._store.transact(
+            end.needs, lambda view: settle(view, end, self._rules, self._clock.now())
+        )
 
     async def release(self, operation_id: UUID, token: UUID, *, after: timedelta) -> Record | None:
         """Give a claim back that sent nothing, due again ``after`` that time, uncounted."""

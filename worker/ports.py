@@ -1,6 +1,6 @@
 """The few interfaces between the core and the world. Every call that waits has a limit."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -99,8 +99,8 @@ class Store(Protocol):
     def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
         """What rows about an e-mail are found by; new ones carry the first."""
 
-    async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
-        """Run ``apply`` in a transaction and return its result once the change is durable.
+    def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Awaitable[Result]:
+        """Run ``apply`` in a transaction; awaited, its result once the change is durable.
 
         ``apply`` is pure and may be run again. An exception it raises reaches the caller,
         and nothing of that change is written.

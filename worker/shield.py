@@ -9,7 +9,7 @@ Result = TypeVar("Result")
 
 
 async def finish(
-    work: Coroutine[Any, Any, Result],
+    work: Awaitable[Result],
     *,
     seconds: float,
     when_cancelled: Callable[[Result], Awaitable[object]] | None = None,
@@ -23,7 +23,7 @@ async def finish(
     cancelled task's no longer: it is dropped here, because the ledger's state speaks for itself
     on the redelivery.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(work)  # a future is taken as it is, anything else gets a task
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
@@ -43,14 +43,14 @@ async def attempt(work: Coroutine[Any, Any, object], *, seconds: float) -> None:
     await asyncio.wait({task}, timeout=seconds)
 
 
-def _forget(task: "asyncio.Task[Any]") -> None:
+def _forget(task: "asyncio.Future[Any]") -> None:
     """Look at an error, or the event loop would report it as forgotten."""
     if not task.cancelled():
         task.exception()
 
 
 async def _end(
-    task: asyncio.Task[Result], when_cancelled: Callable[[Result], Awaitable[object]] | None
+    task: asyncio.Future[Result], when_cancelled: Callable[[Result], Awaitable[object]] | None
 ) -> None:
     """Wait for the work and undo it; nobody is left who could be told of an error."""
     await asyncio.wait({task})

@@ -50,7 +50,7 @@ COMMITS = 2
 STATEMENTS = 15
 ROUND_TRIPS = 19
 FRAMES = {"Basic.Publish": 1, "header": 1, "body": 1, "Basic.Ack": 1}
-TASKS = 5
+TASKS = 3
 """The present figures, each an upper bound."""
 
 

@@ -53,8 +53,8 @@ class Lane:
         if not self._channel.is_closed:
             await self._channel.close()
 
-    async def publish(self, message: OutgoingMessage, seconds: float) -> None:
-        """Publish and wait for the confirm.
+    async def publish(self, message: OutgoingMessage) -> None:
+        """Publish and wait for the confirm, for as long as the caller allows.
 
         Raises ``PublishError`` when it came back unroutable and ``DeliveryError`` for a nack;
         after anything else nobody knows, and the lane is spent.
@@ -68,7 +68,6 @@ class Lane:
                 routing_key=message.routing_key,
                 properties=_properties_of(message),
                 mandatory=True,
-                timeout=seconds,
                 # The confirm says it all. Waiting for the socket too, which the client does under
                 # a lock, would send the events of one commit one turn of the loop after another.
                 wait=False,

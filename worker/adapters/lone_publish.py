@@ -35,7 +35,7 @@ async def publish_alone(
     try:
         async with asyncio.timeout(seconds), connected(broker, role="publisher") as connection:
             lane = await Lane.open(connection, topology)
-            await lane.publish(message, seconds)
+            await lane.publish(message)
     except aio_pika.exceptions.PublishError:  # before DeliveryError: it is a subclass
         return Publication.UNROUTABLE
     except aio_pika.exceptions.DeliveryError:

@@ -1,8 +1,7 @@
 """The publisher port on RabbitMQ: every publish ends as one of four facts, within a time limit."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Self
 
 import aio_pika
@@ -116,18 +115,8 @@ class AmqpPublisher:
 
     async def _publish(self, message: OutgoingMessage) -> Publication:
         try:
-            async with asyncio.timeout(self._seconds), self._turn(message.message_id):
-                lane = await self._usable_lane()
-                try:
-                    await lane.publish(message, self._seconds)
-                except aio_pika.exceptions.PublishError:  # before DeliveryError: it is a subclass
-                    raise
-                except aio_pika.exceptions.DeliveryError:
-                    self._leave(lane)
-                    raise
-                finally:
-                    if not lane.is_usable:
-                        self._lane_wanted.set()
+            async with asyncio.timeout(self._seconds):
+                await self._take_turn(message)
         except aio_pika.exceptions.PublishError:
             return Publication.UNROUTABLE
         except aio_pika.exceptions.DeliveryError:
@@ -139,6 +128,32 @@ class AmqpPublisher:
         except CLIENT_ERRORS:
             return Publication.UNKNOWN
         return Publication.CONFIRMED
+
+    async def _take_turn(self, message: OutgoingMessage) -> None:
+        """Publish, at most one in flight per ``message_id`` (P6)."""
+        while (earlier := self._in_flight.get(message.message_id)) is not None:
+            await earlier.wait()
+        ended = self._in_flight[message.message_id] = asyncio.Event()
+        try:
+            await self._send(message)
+        finally:
+            del self._in_flight[message.message_id]
+            ended.set()
+
+    async def _send(self, message: OutgoingMessage) -> None:
+        lane = self._lane
+        if lane is None or not lane.is_usable:
+            lane = await self._usable_lane()
+        try:
+            await lane.publish(message)
+        except aio_pika.exceptions.PublishError:  # before DeliveryError: it is a subclass
+            raise
+        except aio_pika.exceptions.DeliveryError:
+            self._leave(lane)
+            raise
+        finally:
+            if not lane.is_usable:
+                self._lane_wanted.set()
 
     def _leave(self, lane: Lane) -> None:
         """After a nack go on with another channel, once in a while.
@@ -153,18 +168,6 @@ class AmqpPublisher:
         if now >= self._leaves_again_at:
             self._leaves_again_at = now + _LEAVE_SECONDS
             lane.is_spent = True
-
-    @contextlib.asynccontextmanager
-    async def _turn(self, message_id: str) -> AsyncIterator[None]:
-        """At most one publish in flight per ``message_id`` (P6)."""
-        while (earlier := self._in_flight.get(message_id)) is not None:
-            await earlier.wait()
-        ended = self._in_flight[message_id] = asyncio.Event()
-        try:
-            yield
-        finally:
-            del self._in_flight[message_id]
-            ended.set()
 
     async def _usable_lane(self) -> Lane:
         async with self._lane_opened:

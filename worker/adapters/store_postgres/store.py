@@ -131,12 +131,14 @@ class PostgresStore:
     def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
         return self._vault.email_marks(email)
 
-    async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
+    def transact(
+        self, needs: Needs, apply: Callable[[View], Change[Result]]
+    ) -> asyncio.Future[Result]:
         """See ``ports.Store``. A caller that is cancelled takes back what waits for its batch."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         job = ChangeJob(needs=needs, apply=apply, now=self.clock.now(), future=future)
         self._writer.submit(job)
-        return await future
+        return future
 
     def mark_confirmed(
         self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0

@@ -144,7 +144,9 @@ class SqliteStore:
     def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
         return self._vault.email_marks(email)
 
-    async def transact(self, needs: Needs, apply: Callable[[View], Change[Result]]) -> Result:
+    def transact(
+        self, needs: Needs, apply: Callable[[View], Change[Result]]
+    ) -> asyncio.Future[Result]:
         """See ``ports.Store``. A caller that is cancelled takes back what waits for its batch."""
         now = self._clock.now()
 
@@ -153,7 +155,7 @@ class SqliteStore:
                 connection, self._vault, self._known, needs=needs, apply=apply, now=now
             )
 
-        return await self._writer.submit(work, is_brief=True)
+        return self._writer.submit(work, is_brief=True)
 
     def mark_confirmed(
         self, event_id: UUID, *, event: bool, letter: bool, resends: int = 0
