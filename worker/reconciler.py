@@ -94,7 +94,7 @@ class Reconciler:
         """
         await self._ledger.plan_look_ups(account)
         concluded = 0
-        while (plan := await self._ledger.take_look_up(account, lease=LEASE)) is not None:
+        while (plan := await self._take(account)) is not None:
             reads = await self._read_or_give_back(plan)
             if reads is None:
                 return concluded
@@ -108,6 +108,19 @@ class Reconciler:
                 return concluded
             await self._ledger.clock.sleep(PAUSE)
         return concluded
+
+    async def _take(self, account: str) -> LookUpPlan | None:
+        """Take what is due; a stop that comes meanwhile gives it back."""
+
+        async def give_back(plan: LookUpPlan | None) -> None:
+            if plan is not None:
+                await self._ledger.give_look_up_back(plan)
+
+        return await finish(
+            self._ledger.take_look_up(account, lease=LEASE),
+            seconds=RECORDING_SECONDS,
+            when_cancelled=give_back,
+        )
 
     async def _read_or_give_back(self, plan: LookUpPlan) -> tuple[Read, ...] | None:
         """Read, or leave the step to a later round: for want of a place, or because of a stop."""
