@@ -140,8 +140,8 @@ class Gate:
     async def enter_spare(self, within: float) -> bool:
         """Take a place that no payment wants, for a read; false at once where there is none.
 
-        Never the last free place, unless there is only one, never through an open breaker or a pause and
-        never as its probe: what a read meets says nothing about payments.
+        Never the last free place, unless there is only one, never through an open breaker or a
+        pause, and never as a probe: what a read meets says nothing about payments.
         """
         if not self._is_sound() or self._waiting:
             return False

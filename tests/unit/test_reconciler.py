@@ -247,6 +247,18 @@ async def test_a_busy_account_is_left_to_its_payments() -> None:
     assert await worker.reconciler.go_round(ACCOUNT) == 1, "at once: the step was given back"
 
 
+async def test_an_account_that_is_paused_is_not_read_until_it_goes_on() -> None:
+    world = await doubtful()
+    worker = world.worker()
+    await worker.reconciler.go_round(ACCOUNT)
+    pass_time(world, STEPS[0])
+    worker.permits.pause(ACCOUNT, 30.0)
+    assert await worker.reconciler.go_round(ACCOUNT) == 0
+    assert (world.providers.searches, evidence(world)) == ([], [])
+    worker.permits.pause(ACCOUNT, None)
+    assert await worker.reconciler.go_round(ACCOUNT) == 1
+
+
 # --- several workers, stops and surprises ------------------------------------------------------
 
 
