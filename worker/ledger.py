@@ -466,6 +466,16 @@ class Ledger:
                 yield act
             after = page[-1].row
 
+    async def act_before(self, row: int) -> KeptAct | None:
+        """The act right before a row; rows leave gaps where a transaction was taken back."""
+        step = 1
+        while True:
+            page = await self._store.acts(after=max(0, row - 1 - step), limit=step)
+            before = [act for act in page if act.row < row]
+            if before or step >= row:
+                return before[-1] if before else None
+            step *= 2
+
     async def act_rows(
         self, *, since: datetime | None, until: datetime | None
     ) -> tuple[int, int] | None:

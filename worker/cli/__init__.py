@@ -52,6 +52,11 @@ COMMANDS: tuple[Entry, ...] = (
         "Send stored answers again.",
     ),
     Entry(
+        "audit",
+        "worker.cli.audit",
+        "Export and verify what operators did.",
+    ),
+    Entry(
         "check",
         "worker.cli.check",
         "Examine settings, machine, ledger, broker and providers; changes nothing.",

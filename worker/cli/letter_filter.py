@@ -136,13 +136,14 @@ def failed_within(
     since: str | None, until: str | None, *, now: datetime
 ) -> tuple[datetime | None, datetime | None]:
     """The period two options name; raises ``CommandError``."""
-    begin, end = _moment("--since", since, now), _moment("--until", until, now)
+    begin, end = past_moment("--since", since, now), past_moment("--until", until, now)
     if begin is not None and end is not None and begin >= end:
         raise _misused("--until", "The period ends before it begins.")
     return begin, end
 
 
-def _moment(option: str, text: str | None, now: datetime) -> datetime | None:
+def past_moment(option: str, text: str | None, now: datetime) -> datetime | None:
+    """The moment that a text names, a time or how long ago; raises ``CommandError``."""
     if text is None:
         return None
     ago = read_duration(text)

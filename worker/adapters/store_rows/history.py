@@ -35,6 +35,9 @@ KEPT_COLUMNS = ("entry", *AUDIT_COLUMNS, *PLACE_COLUMNS)
 
 RESTORATION_COLUMNS = ("known_until", "restored_at", "actor")
 
+_UNREADABLE = AuditEntry(
+    at=from_micros(0), actor="", action="unreadable", operation_id=None, detail=""
+)
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
@@ -107,9 +110,16 @@ def read_place(row: Row) -> Place | None:
 
 
 def read_kept_act(row: Row) -> KeptAct:
-    """The act of a row in the order of ``KEPT_COLUMNS``."""
+    """The act of a row in the order of ``KEPT_COLUMNS``.
+
+    One that cannot be read any more was tampered with, and is an empty one: its hash tells so.
+    """
     size = len(PLACE_COLUMNS)
-    return KeptAct(row=row[0], entry=read_audit(row[1:-size]), place=read_place(row[-size:]))
+    try:
+        entry = read_audit(row[1:-size])
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        entry = _UNREADABLE
+    return KeptAct(row=row[0], entry=entry, place=read_place(row[-size:]))
 
 
 def restoration_row(restoration: Restoration) -> tuple[Scalar, ...]:
