@@ -1,8 +1,8 @@
 """Retention in memory; it passes ``contract/test_retention.py`` as the databases do."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from worker.records import (
 )
 
 Result = TypeVar("Result")
+_EVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class Tables(Protocol):
@@ -60,7 +61,7 @@ class MemoryRetention:
         def chosen(record: Record) -> bool:
             return record.fingerprint is not None
 
-        return await self._take(stretch, chosen, self._is_quiet, self.forget)
+        return await self._take(stretch, chosen, self._is_quiet, self._forget)
 
     async def erase_links(self, stretch: Stretch) -> Erased:
         def chosen(record: Record) -> bool:
@@ -74,6 +75,21 @@ class MemoryRetention:
             return (record.fingerprint is None) != stretch.is_unerased
 
         return await self._take(stretch, chosen, self._is_removable, self._remove)
+
+    async def erase_people(self, operations: Collection[UUID]) -> Collection[UUID]:
+        def work() -> Collection[UUID]:
+            records = self._rows().records
+            erased = [
+                each
+                for each in operations
+                if each in records and self._is_removable(records[each], _EVER)
+            ]
+            for each in erased:
+                self._forget(records[each])
+                self._cut_links(records[each])
+            return erased
+
+        return await self._submit(work)
 
     async def remove_runs(self, stretch: Stretch) -> Erased:
         def work() -> Erased:
@@ -167,21 +183,21 @@ class MemoryRetention:
     def _latest(self, record: Record) -> Answer | None:
         return None if record.event_id is None else self._rows().answers.get(record.event_id)
 
-    def forget(self, record: Record) -> None:
+    def _forget(self, record: Record) -> None:
         """Erase an e-mail's traces from one operation."""
-        tables, own = self._rows(), record.operation_id
-        if record.fingerprint is None:
-            raise TypeError(record)
+        tables, own, content = self._rows(), record.operation_id, record.fingerprint
         tables.records[own] = replace(
             record,
             email=None,
             email_mark=None,
             fingerprint=None,
-            identity=Identity(record.identity.replace(record.fingerprint, "erased")),
+            identity=record.identity
+            if content is None
+            else Identity(record.identity.replace(content, "erased")),
             version=record.version + 1,
         )
-        if tables.owners.get(record.fingerprint) == own:
-            del tables.owners[record.fingerprint]
+        if content is not None and tables.owners.get(content) == own:
+            del tables.owners[content]
         tables.attempts[:] = [
             _without_links(entry) if entry.operation_id == own else entry
             for entry in tables.attempts

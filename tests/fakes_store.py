@@ -906,6 +906,8 @@ def _is_searched(tables: MemoryTables, record: Record, wanted: PaymentFilter) ->
     ]
     if any(given is not None and given != there for given, there in asked):
         return False
+    if wanted.email_marks is not None and record.email_mark not in wanted.email_marks:
+        return False
     if wanted.payment_id is not None and wanted.payment_id not in {
         record.operation_id,
         record.payment_id if record.kind is Kind.CANCELLATION else None,

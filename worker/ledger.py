@@ -49,7 +49,7 @@ from worker.lifecycle.switches import (
 )
 from worker.lifecycle.wishes import Claim, Claimed, Decided, Held
 from worker.look_ups import LookUpPlan
-from worker.model import Delivery, Origin, Unreadable
+from worker.model import Delivery, EmailMark, Origin, Secret, Unreadable
 from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -390,6 +390,10 @@ class Ledger:
             for entry in page:
                 yield entry
             after = page[-1].failed_at, page[-1].operation_id
+
+    def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
+        """What the payments of an e-mail are found by."""
+        return self._store.email_marks(email)
 
     async def search(
         self,

@@ -366,6 +366,13 @@ class Retention(Protocol):
         They stay while an answer is unpublished or a dead letter waits for a person.
         """
 
+    async def erase_people(self, operations: Collection[UUID]) -> Collection[UUID]:
+        """Erase e-mails and links of these operations whatever their age; which it did.
+
+        What is open, in doubt or unpublished, what an open or doubtful cancellation is about, and
+        what has an undone letter, stays as it is.
+        """
+
     async def remove_runs(self, stretch: Stretch) -> Erased:
         """Remove replay runs that ended before then, with their steps."""
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from worker.codes import Code
-from worker.model import Facts, Origin
+from worker.model import EmailMark, Facts, Origin
 from worker.records import Kind, State
 
 Place = tuple[datetime, UUID]
@@ -19,6 +19,7 @@ class PaymentFilter:
     ``payment_id`` finds its cancellations and its adopted duplicates too. ``message_id`` is what
     the producer called the request, ``reference`` one that any of its attempts was sent under.
     ``since`` and ``until`` are of the first receipt, from the first moment on and before the last.
+    ``email_marks`` are those of one e-mail, under each key that is in use.
     """
 
     order: str | None = None
@@ -32,6 +33,7 @@ class PaymentFilter:
     account: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    email_marks: tuple[EmailMark, ...] | None = None
 
 
 EVERY_PAYMENT = PaymentFilter()

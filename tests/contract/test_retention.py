@@ -364,3 +364,34 @@ async def test_a_closed_store_erases_nothing(store: ObservableStore, retention: 
             await erase(retention, until())
     with pytest.raises(StoreUnavailableError):
         await retention.remove_tombstones(until=LATE, is_dry=False)
+
+
+async def test_a_person_is_erased_at_once_from_what_is_decided_and_answered(
+    store: ObservableStore, retention: Retention
+) -> None:
+    await fill(store, paid(), answer_of())
+    await fill(store, bare(2), answer_of(2))
+    assert set(await retention.erase_people([number(1), number(2), number(9)])) == {
+        number(1),
+        number(2),
+    }
+    for n in (1, 2):
+        record, answer = await found(store, n)
+        assert (record.email, record.email_mark, record.fingerprint, record.link) == (None,) * 4
+        assert answer is not None
+        assert answer.event.code is Code.LINK_ERASED
+        assert record.facts == paid(n).facts
+    assert set(await retention.erase_people([number(1)])) == {number(1)}
+
+
+async def test_a_person_stays_where_something_is_still_owed_or_not_known(
+    store: ObservableStore, retention: Retention
+) -> None:
+    await fill(store, paid(state=State.IN_DOUBT), answer_of())
+    await fill(store, paid(2), answer_of(2, is_sent=False))
+    await fill(store, paid(3, state=State.FAILED), answer_of(3, with_letter=True))
+    await fill(store, paid(4, state=State.CALLING), answer_of(4))
+    everything = [number(n) for n in range(1, 5)]
+    assert not await retention.erase_people(everything)
+    for n in range(1, 5):
+        assert (await found(store, n))[0].email == EMAIL

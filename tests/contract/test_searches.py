@@ -22,7 +22,7 @@ from worker.adapters.store_postgres.sessions import connect
 from worker.adapters.store_sqlite import initialise
 from worker.adapters.store_sqlite.searches import statement_of as sqlite_search
 from worker.adapters.store_sqlite.store import connect_reader
-from worker.model import Facts, Origin
+from worker.model import EmailMark, Facts, Origin, Secret
 from worker.ports import Store
 from worker.records import AttemptEntry, Kind, Record, State
 from worker.searches import EVERY_PAYMENT, FoundPayment, PaymentFilter, Place
@@ -228,6 +228,7 @@ def is_meant(found: FoundPayment, wanted: PaymentFilter) -> bool:
 
 
 NAMED = {
+    "email": PaymentFilter(email_marks=(EmailMark(b"a"), EmailMark(b"b"))),
     "order": PaymentFilter(order="40017"),
     "client": PaymentFilter(client="2263"),
     "message": PaymentFilter(message_id="message-1"),
@@ -268,3 +269,14 @@ async def test_no_search_reads_the_whole_table(postgres: PostgresServer) -> None
                 assert not [step for step in plan if "Seq Scan" in step], plan
         finally:
             await connection.close()
+
+
+async def test_an_email_finds_its_payments_however_it_is_written_until_it_is_erased(
+    store: Store,
+) -> None:
+    for n, email in enumerate(("Jo@example.org", "jo@example.org", "ann@example.org"), start=1):
+        mark = store.email_marks(Secret(email))[0]
+        await write(store, replace(sample_record(n), email_mark=mark))
+    wanted = PaymentFilter(email_marks=store.email_marks(Secret(" JO@EXAMPLE.ORG ")))
+    assert {found.operation_id for found in await found_by(store, wanted)} == {number(1), number(2)}
+    assert [each.operation_id for each in await found_by(store, replace(wanted, order="0"))] == []

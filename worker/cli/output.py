@@ -196,6 +196,10 @@ class Output:
         if answer.strip().lower() not in {"y", "yes"}:
             raise CommandError("cancelled", _CANCELLED, exit_code=ExitCode.CANCELLED)
 
+    def ask(self, question: str) -> None:
+        """Print a question whose answer somebody else reads."""
+        print(question, end="", file=self._stderr, flush=True)
+
     def expect_somebody(self) -> None:
         """Make sure, before anything is done, that a later question can be answered.
 

@@ -41,6 +41,16 @@ COMMANDS = (
         "Cancel a payment as its producer would: a basket item is removed, what waits is not sent.",
     ),
     Entry(
+        "erase",
+        "worker.cli.person_erased",
+        "Erase a customer: e-mail and links in the ledger, and the dead letters that hold them.",
+    ),
+    Entry(
+        "export",
+        "worker.cli.person_exported",
+        "Write what the ledger keeps about a customer, one JSON object for each operation.",
+    ),
+    Entry(
         "show",
         "worker.cli.payment_shown",
         "Show the history of one payment: request, attempts, answers, dead letter, replays.",

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import typer
 from worker.cli.completions import origins
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.given_email import EmailOption, given_email
 from worker.cli.letter_filter import failed_within
 from worker.cli.money import euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
@@ -17,6 +19,7 @@ from worker.cli.output import Format, Output
 from worker.contract.fields import read_guid
 from worker.contract.times import exact_time_text, read_time
 from worker.identity import normalise_origin
+from worker.model import Secret
 from worker.records import State
 from worker.searches import EVERY_PAYMENT, FoundPayment, PaymentFilter, Place
 
@@ -62,6 +65,7 @@ def find_payments(
         str | None,
         _option("--reference", text="What we called it at the provider, at any attempt."),
     ] = None,
+    email: EmailOption = None,
     state: Annotated[
         list[State] | None, _option("--state", text="How it stands; give it again for more.")
     ] = None,
@@ -90,6 +94,7 @@ def find_payments(
     moves none of the others to another page.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
+    person = given_email(context, email)
     begin, end = failed_within(since, until, now=context.clock.now())
     wanted = PaymentFilter(
         order=order,
@@ -106,9 +111,15 @@ def find_payments(
     )
     place = None if after is None else _place(after)
     most = sys.maxsize if every else limit
-    shown = run_with_ledger(_shown(context, wanted, place, most, newest_first=not oldest_first))
+    shown = run_with_ledger(
+        _shown(context, wanted, place, most, person, newest_first=not oldest_first)
+    )
     if shown:
         return ExitCode.OK
+    if person is not None:
+        context.output.say(
+            "An e-mail is erased some time after the decision: see retention.emails."
+        )
     context.output.say("No such payment." if wanted != EVERY_PAYMENT else "No payments.")
     return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
 
@@ -118,12 +129,15 @@ async def _shown(
     wanted: PaymentFilter,
     after: Place | None,
     most: int,
+    person: Secret | None,
     *,
     newest_first: bool,
 ) -> int:
     """Print each as it is read; how many. One more is read, to know whether there are more."""
     async with opened_ledger(context) as ledger:
         count, last = 0, None
+        if person is not None:
+            wanted = replace(wanted, email_marks=ledger.email_marks(person))
         async for found in ledger.search(
             wanted, after=after, limit=most + 1, newest_first=newest_first
         ):

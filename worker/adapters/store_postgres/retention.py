@@ -4,9 +4,10 @@ It takes no row that somebody else is writing, and what it wrote is one version 
 that had read it before writes nothing over it. The space is the server's own vacuum's to reuse.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import TypeVar
+from uuid import UUID
 
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.sessions import Connection
@@ -16,6 +17,7 @@ from worker.adapters.store_rows.retention import (
     BARE,
     BESIDE,
     ERASED,
+    EVER,
     FORGETTABLE,
     LINKED,
     PERSONAL,
@@ -59,9 +61,10 @@ _LINKS = (_stretch(LINKED), _due(SENT))
 _STILL_LINKED = (_stretch(STILL_LINKED), _due(SENT))
 _ROWS = (_stretch(BARE), _due(REMOVABLE))
 _STILL_PERSONAL = (_stretch(PERSONAL), _due(REMOVABLE))
+_NAMED = f"{_due(REMOVABLE)} FOR UPDATE SKIP LOCKED"
 _FORGET = (
     "UPDATE operations SET email = NULL, email_mark = NULL, fingerprint = NULL,"
-    " identity = replace(identity, fingerprint, $2), version = version + 1"
+    " identity = coalesce(replace(identity, fingerprint, $2), identity), version = version + 1"
     " WHERE operation_id = ANY($1::bytea[])"
 )
 _DISOWN = (
@@ -110,7 +113,7 @@ class PostgresRetention:
         self._writer = writer
 
     async def erase_emails(self, stretch: Stretch) -> Erased:
-        return await self._take(_EMAILS, stretch, forget)
+        return await self._take(_EMAILS, stretch, _forget)
 
     async def erase_links(self, stretch: Stretch) -> Erased:
         found = _STILL_LINKED if stretch.is_unerased else _LINKS
@@ -119,6 +122,17 @@ class PostgresRetention:
     async def remove_operations(self, stretch: Stretch) -> Erased:
         found = _STILL_PERSONAL if stretch.is_unerased else _ROWS
         return await self._take(found, stretch, _remove)
+
+    async def erase_people(self, operations: Collection[UUID]) -> Collection[UUID]:
+        async def work(connection: Connection) -> Collection[UUID]:
+            found = await connection.fetch(_NAMED, EVER, [each.bytes for each in operations])
+            aged = [Aged(*row) for row in found]
+            if aged:
+                await _forget(connection, aged)
+                await _cut_links(connection, aged)
+            return [UUID(bytes=row.operation_id) for row in aged]
+
+        return await self._change(work)
 
     async def remove_runs(self, stretch: Stretch) -> Erased:
         async def work(connection: Connection) -> Erased:
@@ -158,7 +172,7 @@ class PostgresRetention:
         return await self._reader.change(work)
 
 
-async def forget(connection: Connection, aged: Sequence[Aged]) -> None:
+async def _forget(connection: Connection, aged: Sequence[Aged]) -> None:
     """Erase the e-mails of these rows, and what contains them."""
     ids = [row.operation_id for row in aged]
     await connection.execute(_FORGET, ids, ERASED)

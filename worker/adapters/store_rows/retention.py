@@ -47,7 +47,10 @@ SENT = _QUIET + _ANSWERED.format(letter="")
 """Whether a link may go: its answer has reached the broker."""
 
 REMOVABLE = _QUIET + _ANSWERED.format(letter=_NO_LETTER) + _LISTED
-"""Whether a row may go: its answer has reached the broker, and no letter of it waits."""
+"""Whether a row may go, or a person in it: it is answered, and no letter of it waits."""
+
+EVER = 2**63 - 1
+"""Later than every decision."""
 
 
 class Aged(NamedTuple):

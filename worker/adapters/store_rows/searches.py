@@ -51,6 +51,10 @@ _BY_PAYMENT = (
     " WHERE kind = 'cancellation' AND payment_id = {0}"
     " UNION ALL SELECT operation_id FROM operations WHERE duplicate_of = {0})"
 )
+_BY_EMAIL = (
+    "operation_id IN (SELECT operation_id FROM {personal}"
+    " WHERE fingerprint IS NOT NULL AND email_mark IN ({marks}))"
+)
 
 ADOPTED_DOUBTS = (
     "SELECT operations.operation_id FROM operations JOIN operations AS owners"
@@ -70,14 +74,19 @@ def search_statement(
     newest_first: bool,
     place: Callable[[int], str],
     table: str = "operations",
+    personal: str = "operations",
 ) -> tuple[str, list[Scalar]]:
     """The statement of a search and its values; ``place`` writes the n-th of them, from 1.
 
-    ``table`` is the name of the rows to read, where a database has to be told an index with it.
+    ``table`` is the name of the rows to read, where a database has to be told an index with it,
+    ``personal`` the same of those that still have an e-mail's mark.
     """
     conditions: list[str] = []
     values: list[Scalar] = []
-    for template, value in (*_conditions(wanted), *_place(after, newest_first=newest_first)):
+    for template, value in (
+        *_conditions(wanted, personal),
+        *_place(after, newest_first=newest_first),
+    ):
         places = [place(len(values) + 1)]
         values.append(value[0])
         for more in value[1:]:
@@ -95,7 +104,7 @@ def search_statement(
     return statement, values
 
 
-def _conditions(wanted: PaymentFilter) -> Iterator[tuple[str, tuple[Scalar, ...]]]:
+def _conditions(wanted: PaymentFilter, personal: str) -> Iterator[tuple[str, tuple[Scalar, ...]]]:
     texts = {
         "id_commande = {0}": wanted.order,
         "id_client = {0}": wanted.client,
@@ -108,6 +117,12 @@ def _conditions(wanted: PaymentFilter) -> Iterator[tuple[str, tuple[Scalar, ...]
     yield from ((template, (text,)) for template, text in texts.items() if text is not None)
     if wanted.payment_id is not None:
         yield _BY_PAYMENT, (wanted.payment_id.bytes,)
+    if wanted.email_marks is not None:
+        marks = ", ".join(f"{{{place}}}" for place in range(len(wanted.email_marks)))
+        yield (
+            _BY_EMAIL.replace("{personal}", personal).replace("{marks}", marks),
+            tuple(wanted.email_marks),
+        )
     if wanted.since is not None:
         yield "first_seen >= {0}", (to_micros(wanted.since),)
     if wanted.until is not None:

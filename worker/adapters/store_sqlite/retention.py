@@ -6,14 +6,16 @@ it is folded back and begun anew.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 from worker.adapters.store_rows.retention import (
     AGED_COLUMNS,
     BARE,
     BESIDE,
     ERASED,
+    EVER,
     FORGETTABLE,
     LINKED,
     PERSONAL,
@@ -50,9 +52,14 @@ _LINKS = _stretch(LINKED, SENT)
 _STILL_LINKED = _stretch(STILL_LINKED, SENT)
 _ROWS = _stretch(BARE, REMOVABLE)
 _STILL_PERSONAL = _stretch(PERSONAL, REMOVABLE)
+_NAMED = (
+    f"SELECT {_COLUMNS} FROM operations"  # noqa: S608 (own conditions)
+    f" WHERE operation_id = :own AND {REMOVABLE.format(before=':before')}"
+)
 _FORGET = (
     "UPDATE operations SET email = NULL, email_mark = NULL, fingerprint = NULL,"
-    " identity = replace(identity, fingerprint, ?), version = version + 1 WHERE operation_id = ?"
+    " identity = coalesce(replace(identity, fingerprint, ?), identity), version = version + 1"
+    " WHERE operation_id = ?"
 )
 _DISOWN = "DELETE FROM fingerprints WHERE fingerprint = ? AND operation_id = ?"
 _CUT_ATTEMPTS = "UPDATE attempts SET links = NULL WHERE operation_id = ? AND links IS NOT NULL"
@@ -81,7 +88,7 @@ class SqliteRetention:
         self._writer = writer
 
     async def erase_emails(self, stretch: Stretch) -> Erased:
-        return await self._take(_EMAILS, stretch, forget)
+        return await self._take(_EMAILS, stretch, _forget)
 
     async def erase_links(self, stretch: Stretch) -> Erased:
         found = _STILL_LINKED if stretch.is_unerased else _LINKS
@@ -90,6 +97,17 @@ class SqliteRetention:
     async def remove_operations(self, stretch: Stretch) -> Erased:
         found = _STILL_PERSONAL if stretch.is_unerased else _ROWS
         return await self._take(found, stretch, _remove)
+
+    async def erase_people(self, operations: Collection[UUID]) -> Collection[UUID]:
+        def work(connection: sqlite3.Connection) -> Collection[UUID]:
+            asked = ({"own": each.bytes, "before": EVER} for each in operations)
+            rows = [connection.execute(_NAMED, values).fetchone() for values in asked]
+            aged = [Aged(*row) for row in rows if row is not None]
+            _forget(connection, aged)
+            _cut_links(connection, aged)
+            return [UUID(bytes=row.operation_id) for row in aged]
+
+        return await self._writer.submit(work)
 
     async def remove_runs(self, stretch: Stretch) -> Erased:
         def work(connection: sqlite3.Connection) -> Erased:
@@ -129,7 +147,7 @@ class SqliteRetention:
         return await self._writer.submit(work)
 
 
-def forget(connection: sqlite3.Connection, aged: Iterable[Aged]) -> None:
+def _forget(connection: sqlite3.Connection, aged: Iterable[Aged]) -> None:
     """Erase the e-mails of these rows, and what contains them."""
     rows = list(aged)
     ids = [(row.operation_id,) for row in rows]
