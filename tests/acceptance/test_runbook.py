@@ -245,23 +245,53 @@ async def queue_grows(broker: Broker, directory: Path, section: Section) -> None
         assert applied_for(refused, site.simulator.applied) == 0
 
 
-async def in_doubt(broker: Broker, directory: Path, section: Section) -> None:
+async def unknown_outcome(broker: Broker, directory: Path, section: Section) -> None:
+    """One that the provider has, and two that it has not."""
+    async with machine(broker, directory, prelude=QUICK_SWEEPER) as site:
+        magic = ("http-500-after", "http-500", "http-500")
+        asked = [basket_order(email=f"sim+{name}@example.org") for name in magic]
+        sent = [await site.erp.send(each) for each in asked]
+        doubts = [await site.erp.answer(each) for each in sent]
+        assert {event.status for event in doubts} == {"in_doubt"}
+        await site.has_letters(3)
+        operator = await logged_in(site, section)
+        shown = await operator.types("payment-worker payments doubtful")
+        ids = [event["payment_id"] for event in doubts]
+        assert all(each in shown.text for each in ids)
+        ((item, url),) = site.simulator.book.item_urls.items()
+        assert doubts[0]["provider_reference"] in url
+        await operator.types(
+            "payment-worker payments settle", answer="y", PAYMENT_ID=ids[0], ITEM=item
+        )
+        await operator.types("payment-worker payments settle", answer="y", GIVEN_UP=ids[1])
+        await operator.types("payment-worker payments settle", answer="y", ONCE_MORE=ids[2])
+        site.simulator.stop_faults()
+        await operator.types("payment-worker dead-letters replay", answer="y")
+        await operator.types("payment-worker payments doubtful")
+        operator.ends()
+        ends = [await site.erp.answer(each, number=2) for each in sent]
+        assert [end.status for end in ends] == ["succeeded", "failed", "succeeded"]
+        applied = site.simulator.applied
+        assert [applied_for(event, applied) for event in doubts] == [1, 0, 1]
+
+
+async def paid_although_failed(broker: Broker, directory: Path, section: Section) -> None:
     async with machine(broker, directory) as site:
-        asked = basket_order(email="sim+http-500-after@example.org")
-        doubt = await site.erp.answer(await site.erp.send(asked))
+        asked = basket_order(email="sim+refuse-once@example.org")
+        failed = await site.erp.answer(await site.erp.send(asked))
         await site.has_letters(1)
         operator = await logged_in(site, section)
-        shown = await operator.types("payment-worker dead-letters list")
         shown = await operator.types(
-            "payment-worker payments show", PAYMENT_ID=shown.text.split()[0]
+            "payment-worker payments find", ORDER=str(asked["id_commande"])
         )
-        (reference,) = re.findall(r"^reference +(\w+)$", shown.text, re.MULTILINE)
-        assert [reference in url for url in site.simulator.applied.items] == [True]
-        await operator.types("payment-worker dead-letters plan")
+        payment_id = shown.text.split()[0]
+        assert payment_id == failed["payment_id"]
+        await operator.types("payment-worker payments show", PAYMENT_ID=payment_id)
+        await operator.types("payment-worker dead-letters resolve")
+        await operator.types("payment-worker dead-letters list")
         operator.ends()
-        assert doubt.status == "in_doubt"
-        assert applied_for(doubt, site.simulator.applied) == 1
-        assert await site.erp.depth("dlq") == 1
+        assert site.simulator.applied.total == 0
+        assert await site.erp.depth("dlq") == 0
 
 
 async def wrong_email(broker: Broker, directory: Path, section: Section) -> None:
@@ -341,7 +371,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "DCP says it got no answer": no_answer,
     "Replayed by mistake": replayed_by_mistake,
     "The queue grows": queue_grows,
-    "A payment is in doubt": in_doubt,
+    "An unknown outcome": unknown_outcome,
+    "Paid although we said failed": paid_although_failed,
     "The customer's e-mail is wrong": wrong_email,
     "The ledger came from a backup": from_a_backup,
     "The disk is full, or the ledger is locked": disk_or_lock,
