@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from tests.bench.peers.forwarder import Confirmed
+from tests.bench.peers.line import Confirmed
 from tests.bench.throughput.figures import (
     NotMeasuredError,
     Point,

@@ -58,8 +58,17 @@ def parse_busy(text: str, *, ticks: int = _TICKS) -> float:
 
 def parse_peak(status: str) -> float:
     """Read /proc/PID/status: the most memory it ever held, in MiB; 0 for one that is ending."""
+    return _mebibytes(status, "VmHWM:")
+
+
+def parse_resident(status: str) -> float:
+    """The same: the memory it holds now."""
+    return _mebibytes(status, "VmRSS:")
+
+
+def _mebibytes(status: str, name: str) -> float:
     for line in status.splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith(name):
             return int(line.split()[1]) / 1024
     return 0.0
 
@@ -110,6 +119,15 @@ def read_peaks(roles: Mapping[str, Sequence[int]]) -> Mapping[str, Mapping[int, 
     }
 
 
+def read_resident(roles: Mapping[str, Sequence[int]]) -> Mapping[str, float]:
+    """Memory that each role's family holds now, in MiB; pages they share count for each."""
+    stats = _read_all()
+    return {
+        role: sum(parse_resident(_status(stat.process)) for stat in family(stats, roots))
+        for role, roots in roles.items()
+    }
+
+
 def _read_all() -> list[Stat]:
     found: list[Stat] = []
     for place in PROC.glob("[0-9]*"):
@@ -121,7 +139,12 @@ def _read_all() -> list[Stat]:
 
 
 def _peak(process: int) -> float:
+    return parse_peak(_status(process))
+
+
+def _status(process: int) -> str:
+    """Empty for one that has ended."""
     try:
-        return parse_peak((PROC / str(process) / "status").read_text("utf-8", "replace"))
+        return (PROC / str(process) / "status").read_text("utf-8", "replace")
     except OSError:
-        return 0.0
+        return ""
