@@ -172,12 +172,26 @@ def test_found_without_a_usable_link_its_link_is_lost_and_a_person_is_asked() ->
     assert (event.status, event.code, event.link) == (Status.IN_DOUBT, Code.LINK_LOST, None)
     assert letter is not None
     assert letter.code is Code.LINK_LOST
+    assert not change.answers[0].letter_confirmed, "nor was that of the doubt"
     assert (record.link, record.link_published) == (UNLISTED, False)
     assert change.result.plan.state is PlanState.EXHAUSTED
     assert change.result.plan.sequence == 2, "the new doubt is not planned once more"
     rows.write(change)
     again = reconcile(rows, change.result.plan, [Read(NEW, LATER, READINGS[Finding.FOUND])], LATER)
     assert again.records[0].state is State.SUCCEEDED
+
+
+@pytest.mark.parametrize("is_resolved", [False, True])
+def test_the_letter_of_the_doubt_goes_on_as_that_of_the_lost_link(is_resolved: bool) -> None:  # noqa: FBT001 - parametrised
+    """It lies in the queue, or where an operator has set it aside, with the request's only body."""
+    rows = in_doubt()
+    rows.answers = {
+        event_id: replace(each, letter_confirmed=True, letter_resolved=is_resolved)
+        for event_id, each in rows.answers.items()
+    }
+    (answer,) = step(rows, Finding.FOUND_WITHOUT_LINK).answers
+    assert (answer.letter_confirmed, answer.letter_resolved) == (True, is_resolved)
+    assert not answer.event_confirmed
 
 
 def test_a_link_that_was_kept_for_the_operator_stays_kept() -> None:

@@ -130,7 +130,7 @@ async def test_without_a_link_it_stays_in_doubt_and_says_why() -> None:
     event = (await events(world))[-1]
     assert (event["sequence"], event["code"]) == (2, "link_lost")
     (entry,) = await world.worker().ledger.letters()
-    assert (entry.code, entry.sequence, entry.confirmed) == (Code.LINK_LOST, 2, False)
+    assert (entry.code, entry.sequence, entry.confirmed) == (Code.LINK_LOST, 2, True)
     pass_time(world, timedelta(days=8))
     assert await go_round(world) == []
 

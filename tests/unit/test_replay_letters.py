@@ -10,11 +10,15 @@ from typing_extensions import override
 from tests.core import (
     DECLINES,
     REFUSED,
+    RESET_AFTER,
     SILENCE,
     SILENT_BUT_KEPT,
     World,
     basket,
     initiation,
+    link_account,
+    listing,
+    with_account,
 )
 from tests.fakes_letters import PaperQueue
 from tests.replay_desk import ReplayDesk, WorkingClock, failed, key_of, step_of
@@ -22,9 +26,10 @@ from worker.codes import Code
 from worker.contract import headers
 from worker.journal import ReplayResult, RunState, StepState
 from worker.letters import Verdict
+from worker.lifecycle.reconcile import STEPS
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.messages import Exchange
-from worker.model import Delivery, Source
+from worker.model import Delivery, OperationClass, Source
 from worker.operators.walks import QueueLockedError
 from worker.records import Restoration, State
 from worker.retry import LADDER
@@ -174,6 +179,45 @@ async def test_the_only_letter_of_a_payment_that_the_sweeper_gave_up_is_kept_whe
     assert step.result is ReplayResult.SKIPPED
     assert step.detail is not None
     assert "its time is over" in step.detail
+
+
+async def link_lost(*others: Delivery) -> ReplayDesk:
+    """A desk whose first letter is of a link that a look-up found and could not read."""
+    desk = await failed(*others) if others else ReplayDesk(world())
+    desk.collect()
+    here = desk.world
+    here.book = with_account(replace(link_account(OperationClass.ORPHAN_SAFE), look_up=True))
+    here.providers.behaviours = [RESET_AFTER] * 2
+    await here.worker().processor.handle(initiation("key-9", id_commande="9"))
+    while (copy := here.broker.take()) is not None:
+        await here.worker().processor.handle(copy)
+    here.providers.search_facts = [
+        listing((reference, "1250", None)) for reference in reversed(here.providers.sold)
+    ]
+    here.clock.advance(STEPS[0].total_seconds())
+    assert await here.worker().reconciler.go_round("safedebit") == 1
+    desk.collect()
+    return desk
+
+
+async def test_the_letter_of_a_link_that_a_look_up_found_lost_goes_round_unharmed() -> None:
+    """Its sequence is that of the doubt before, and it holds the request's only body."""
+    desk = await link_lost(initiation("key-1"))
+    desk.queue.letters.rotate(1)
+    run = await desk.replay(KEY_1)
+    assert (run.kept, run.removed) == (1, 0)
+    assert [each.message_id for each in desk.queue.letters] == ["key-9"]
+
+
+async def test_a_link_that_was_lost_and_never_handed_out_is_issued_anew_from_that_letter() -> None:
+    desk = await link_lost()
+    payment = key_of(9)
+    await desk.replay(step_of(payment, sequence=2, code=Code.LINK_LOST))
+    assert (await desk.step()).result is ReplayResult.SETTLED
+    assert list(desk.queue.letters) == []
+    last = desk.world.broker.events[-1]
+    assert (last["result"], last["sequence"]) == (True, 3)
+    assert last["link"] is not None
 
 
 async def test_the_other_letters_go_round_unharmed() -> None:

@@ -30,7 +30,7 @@ from worker.look_ups import (
 )
 from worker.model import Secret
 from worker.ports import View
-from worker.records import AttemptEntry, AuditEntry, Change, Record, State
+from worker.records import Answer, AttemptEntry, AuditEntry, Change, Record, State
 
 STEPS = (
     timedelta(minutes=1),
@@ -113,12 +113,16 @@ def reconcile(
         over = replace(plan, state=PlanState.ENDED, due_at=None)
         return Change(result=Reconciled(over), look_ups=evidence, look_up_plan=over)
     stepped = replace(plan, steps=plan.steps + 1)
-    change = _concluded(record, stepped, reads, now)
+    change = _concluded(record, view.answer(record.operation_id), stepped, reads, now)
     return replace(change, look_ups=evidence, look_up_plan=change.result.plan)
 
 
 def _concluded(
-    record: Record, plan: LookUpPlan, reads: Sequence[Read], now: datetime
+    record: Record,
+    doubt: Answer | None,
+    plan: LookUpPlan,
+    reads: Sequence[Read],
+    now: datetime,
 ) -> Change[Reconciled]:
     """One other amount outweighs everything: something is wrong that a person must see."""
     if any(isinstance(read.reading, ListedOtherwise) for read in reads):
@@ -130,7 +134,7 @@ def _concluded(
             return _found(record, plan, reference, reading.link, now)
     if listed:
         reference, reading = listed[0]
-        return _found_without_link(record, plan, reference, reading.unlisted_link, now)
+        return _found_without_link(record, doubt, plan, reference, reading.unlisted_link, now)
     is_failed = any(isinstance(read.reading, ReadFailed) for read in reads)
     due = next_due(record.decided_at or record.updated_at, now)
     state = PlanState.EXHAUSTED if due is None else PlanState.PLANNED
@@ -153,9 +157,17 @@ def _found(
 
 
 def _found_without_link(
-    record: Record, plan: LookUpPlan, reference: str, unlisted: Secret | None, now: datetime
+    record: Record,
+    doubt: Answer | None,
+    plan: LookUpPlan,
+    reference: str,
+    unlisted: Secret | None,
+    now: datetime,
 ) -> Change[Reconciled]:
-    """It exists and nobody has its link; of a link known to be lost there is nothing new to say."""
+    """It exists and nobody has its link; of a link known to be lost there is nothing new to say.
+
+    The letter of the doubt stays the letter of this one: it holds the only copy of the request.
+    """
     finding = Finding.FOUND_WITHOUT_LINK
     if record.code is Code.LINK_LOST:
         waits = replace(plan, state=PlanState.EXHAUSTED, due_at=None)
@@ -169,6 +181,12 @@ def _found_without_link(
         reason=Reason(code=Code.LINK_LOST, detail="the provider lists it without a usable link"),
         kept_link=unlisted or record.link,
     )
+    if doubt is not None:
+        answer = replace(
+            answer,
+            letter_confirmed=doubt.letter_confirmed,
+            letter_resolved=doubt.letter_resolved,
+        )
     waits = replace(plan, sequence=closed.sequence, state=PlanState.EXHAUSTED, due_at=None)
     return Change(
         result=Reconciled(waits, finding, Decided(answer, closed, repeated=False)),

@@ -11,6 +11,7 @@ from enum import StrEnum, unique
 from typing import assert_never
 from uuid import UUID
 
+from worker.codes import Code
 from worker.contract.bodies import read_payment_body
 from worker.contract.copies import replay_copy
 from worker.contract.envelope import envelope_on
@@ -99,7 +100,7 @@ class LetterHands:
         if found is not None and not _is_copied(found[1]):
             return False
         if found is not None and 0 < sequence < _last_decided(found[0]):
-            return True
+            return not _is_kept_by(found[0], sequence)
         done = self._done.get(operation_id)
         return done is not None and (letter.is_unanswered or sequence < done.sequence)
 
@@ -265,6 +266,12 @@ def _is_copied(newest: Answer | None) -> bool:
     place that holds the request.
     """
     return newest is None or newest.letter is None or newest.letter_confirmed
+
+
+def _is_kept_by(record: Record, sequence: int) -> bool:
+    """Whether a look-up that found the link lost goes on with the letter of the doubt before."""
+    is_lost = record.state is State.IN_DOUBT and record.code is Code.LINK_LOST
+    return is_lost and sequence == record.sequence - 1
 
 
 def _last_decided(record: Record) -> int:
