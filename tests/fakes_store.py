@@ -415,6 +415,21 @@ class MemoryStore:
         plans = self.tables.look_up_plans
         return [plans[each] for each in operations if each in plans]
 
+    async def breaks(self, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
+        await self._read()
+        found = sorted(self._breaks(), key=lambda plan: plan.operation_id)
+        return [each for each in found if after is None or each.operation_id > after][:limit]
+
+    def _breaks(self) -> list[LookUpPlan]:
+        return [
+            plan
+            for plan in self.tables.look_up_plans.values()
+            if plan.state is PlanState.BREAK
+            and (record := self.tables.records.get(plan.operation_id)) is not None
+            and record.state is State.IN_DOUBT
+            and record.sequence == plan.sequence
+        ]
+
     async def restoration(self) -> Restoration | None:
         await self._read()
         return self.tables.restorations[-1] if self.tables.restorations else None
@@ -435,13 +450,7 @@ class MemoryStore:
             ),
             oldest_open=min((each.first_seen for each in waiting), default=None),
             oldest_unpublished=min(unsent, default=None),
-            breaks=Counter(
-                each.account or "none"
-                for each in doubtful
-                if (plan := self.tables.look_up_plans.get(each.operation_id)) is not None
-                and plan.state is PlanState.BREAK
-                and plan.sequence == each.sequence
-            ),
+            breaks=Counter(each.account for each in self._breaks()),
         )
 
     async def letters(

@@ -591,6 +591,14 @@ class Ledger:
 
         return await self._store.transact(Needs((plan.operation_id,)), apply)
 
+    async def breaks(self) -> AsyncIterator[LookUpPlan]:
+        """Every doubt whose provider lists another amount, page by page."""
+        after = None
+        while page := await self._store.breaks(after=after, limit=PAGE):
+            for plan in page:
+                yield plan
+            after = page[-1].operation_id
+
     async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
         """How far the look-ups of these operations are, of those that there are plans for.
 

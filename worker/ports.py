@@ -273,6 +273,9 @@ class Store(Protocol):
     async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
         """The plans that there are of these operations, in no order."""
 
+    async def breaks(self, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
+        """A page of the doubts whose provider lists another amount, by id."""
+
     async def restoration(self) -> Restoration | None:
         """The latest return of the ledger from a backup, if there ever was one."""
 

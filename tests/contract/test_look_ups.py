@@ -210,11 +210,16 @@ async def test_breaks_are_counted_by_account_while_they_wait_for_a_person(
     await write(store, doubtful(1), doubtful(2), replace(doubtful(3), account="other"), doubtful(4))
     await store.plan_look_ups(
         [
-            *(replace(plan_of(n), state=broken, due_at=None) for n in (1, 2, 3)),
+            *(replace(plan_of(n), state=broken, due_at=None) for n in (1, 2)),
+            replace(plan_of(3), account="other", state=broken, due_at=None),
             replace(plan_of(4), state=PlanState.EXHAUSTED, due_at=None),
         ]
     )
     assert (await store.standing()).breaks == {"safedebit": 2, "other": 1}
+    found = await store.breaks(after=None, limit=2)
+    assert [each.operation_id for each in found] == [number(1), number(2)]
+    (last,) = await store.breaks(after=number(2), limit=2)
+    assert last == replace(plan_of(3), account="other", state=broken, due_at=None)
     await write(store, replace(doubtful(1), state=State.SUCCEEDED, version=2))
     await write(store, replace(doubtful(2), sequence=2, version=2))
     assert (await store.standing()).breaks == {"other": 1}
@@ -228,6 +233,7 @@ async def test_a_closed_store_plans_no_look_ups(store: ObservableStore) -> None:
         lambda: take(store),
         lambda: store.give_look_up_back(number(1), number(2)),
         lambda: store.look_up_plans([number(1)]),
+        lambda: store.breaks(after=None, limit=1),
     ]
     for question in questions:
         with pytest.raises(StoreUnavailableError):

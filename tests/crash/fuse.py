@@ -399,6 +399,9 @@ class FusedStore:
     async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
         return await self._inner.look_up_plans(operations)
 
+    async def breaks(self, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
+        return await self._inner.breaks(after=after, limit=limit)
+
     async def restoration(self) -> Restoration | None:
         return await self._inner.restoration()
 

@@ -7,14 +7,25 @@ from uuid import UUID
 
 import pytest
 
-from tests.core import CONFIRMED, REFUSED, UNAUTHORISED, World, initiation
+from tests.core import (
+    CONFIRMED,
+    REFUSED,
+    RESET_AFTER,
+    UNAUTHORISED,
+    World,
+    initiation,
+    link_account,
+    listing,
+    with_account,
+)
 from tests.fakes_clock import START
 from tests.fakes_letters import PaperQueue
 from tests.provider_examples import LINK_ROUTE
 from tests.rows import claim_wish
 from worker.identity import identity_of, operation_id_of
+from worker.lifecycle.reconcile import STEPS
 from worker.messages import Exchange
-from worker.model import Delivery, Source
+from worker.model import Delivery, OperationClass, Source
 from worker.operators.books import Bookkeeper, Report, Walk
 from worker.operators.dead_letters import DeadLetters
 from worker.operators.findings import Flaw
@@ -279,3 +290,39 @@ async def test_a_walk_that_the_broker_cuts_short_says_so_and_loses_nothing(answe
     report = await office.report(Walk.ALWAYS)
     assert [finding.flaw for finding in report.findings] == [Flaw.LETTERS_DIFFER]
     assert len(office.queue.letters) == 2
+
+
+# --- what a look-up found ------------------------------------------------------------------------
+
+
+async def looked_up(office: Office, *, amount: str) -> None:
+    """A payment in doubt whose provider lists it without its link, of that amount."""
+    world = office.world
+    account = replace(link_account(OperationClass.NON_IDEMPOTENT), look_up=True)
+    world.book = with_account(account)
+    world.providers.behaviours = [RESET_AFTER]
+    await office.asked(1)
+    office.collect()
+    (reference,) = world.providers.sold
+    world.providers.search_facts = [listing((reference, amount, None))]
+    world.clock.advance(STEPS[0].total_seconds())
+    assert await world.worker().reconciler.go_round("safedebit") == 1
+    world.clock.advance(HOURS_3)
+    await world.worker().sweeper.sweep()
+
+
+async def test_a_payment_of_another_amount_is_an_exception_until_a_person_has_decided() -> None:
+    office = Office()
+    await looked_up(office, amount="1251")
+    assert await office.flaws() == [(Flaw.OTHER_AMOUNT_AT_PROVIDER, payment_id(1))]
+
+
+async def test_the_letter_of_a_lost_link_is_the_one_that_lies_in_the_queue() -> None:
+    office = Office()
+    await looked_up(office, amount="1250")
+    for walk in Walk:
+        report = await office.report(walk)
+        assert report.findings == (), walk
+        assert report.queue is not None
+        assert (report.queue.in_queue, report.queue.in_index) == (1, 1)
+        assert not report.queue.leftover

@@ -13,6 +13,7 @@ from worker.cli.exit_codes import ExitCode
 from worker.cli.money import euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format
+from worker.look_ups import LookUp
 from worker.model import ProviderKind
 from worker.operators.doubts import Doubt, Doubts, Word
 from worker.records import AttemptEntry, Kind
@@ -103,10 +104,17 @@ def lines_of(doubt: Doubt, now: datetime) -> Iterator[str]:
         yield from (f"sent {line}" for line in _attempt(entry))
     yield f"look up: {what_to_look_up(doubt)}"
     if doubt.history.look_ups:
-        last = doubt.history.look_ups[-1]
-        found = last.finding.value.replace("_", " ")
-        yield f"last look-up: {found}, {last.at:%Y-%m-%d %H:%M:%SZ}"
+        step = doubt.history.look_ups[-1].step
+        for each in doubt.history.look_ups:
+            if each.step == step:  # every reference that it was sent under
+                yield f"last look-up: {_read(each)}"
     yield from (f"then: {each}" for each in commands_for(doubt))
+
+
+def _read(each: LookUp) -> str:
+    amount = "" if each.amount is None else f" {euros(each.amount)}"
+    found = each.finding.value.replace("_", " ")
+    return f"{each.at:%Y-%m-%d %H:%M:%SZ}: reference {each.reference}, {found}{amount}"
 
 
 def _attempt(entry: AttemptEntry) -> Iterator[str]:
@@ -214,7 +222,13 @@ def row_of(doubt: Doubt, now: datetime) -> dict[str, object]:
         "references": list(doubt.references),
         "attempts": [_entry_row(entry) for entry in doubt.history.attempts],
         "look_ups": [
-            {"at": each.at.isoformat(), "finding": each.finding.value}
+            {
+                "at": each.at.isoformat(),
+                "step": each.step,
+                "reference": each.reference,
+                "finding": each.finding.value,
+                "amount_cents": each.amount,
+            }
             for each in doubt.history.look_ups
         ],
         "has_kept_link": doubt.has_kept_link,

@@ -120,6 +120,13 @@ class Bookkeeper:
                 detail=f"{answer.event.status}, event {answer.event.event_id}",
             )
 
+        async for plan in self._ledger.breaks():
+            yield Finding(
+                flaw=Flaw.OTHER_AMOUNT_AT_PROVIDER,
+                operation_id=plan.operation_id,
+                detail=f"account {plan.account}: `payments show` has what it lists",
+            )
+
     async def _index(self) -> _Index:
         index = _Index()
         async for entry in self._ledger.all_letters():

@@ -24,6 +24,7 @@ class Flaw(StrEnum):
     LETTER_NOT_IN_QUEUE = "letter_not_in_queue"
     UNANSWERED = "unanswered"
     LETTERS_DIFFER = "letters_differ"
+    OTHER_AMOUNT_AT_PROVIDER = "other_amount_at_provider"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,6 +41,14 @@ _PLANS = (
     f"SELECT {sql.columns(PLAN_COLUMNS)} FROM look_up_plans"  # noqa: S608
     " WHERE operation_id = ANY($1::bytea[])"
 )
+_BREAKS = (
+    f"SELECT {sql.columns(PLAN_COLUMNS, 'look_up_plans')}"  # noqa: S608
+    " FROM look_up_plans JOIN operations"
+    " ON operations.operation_id = look_up_plans.operation_id"
+    " AND operations.sequence = look_up_plans.sequence AND operations.state = 'in_doubt'"
+    " WHERE look_up_plans.state = 'break' AND look_up_plans.operation_id > $1"
+    " ORDER BY look_up_plans.operation_id LIMIT $2"
+)
 
 
 async def doubts_without_plan(reader: Reader, *, account: str, limit: int) -> Sequence[Doubt]:
@@ -75,4 +83,10 @@ async def give_look_up_back(
 async def look_up_plans(reader: Reader, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
     """See ``ports.Store.look_up_plans``."""
     rows = await reader.rows(_PLANS, [each.bytes for each in operations])
+    return [read_plan(row) for row in rows]
+
+
+async def breaks(reader: Reader, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
+    """See ``ports.Store.breaks``."""
+    rows = await reader.rows(_BREAKS, b"" if after is None else after.bytes, limit)
     return [read_plan(row) for row in rows]

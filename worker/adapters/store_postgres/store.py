@@ -307,6 +307,9 @@ class PostgresStore:
     async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
         return await look_ups.look_up_plans(self._open_reader, operations)
 
+    async def breaks(self, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
+        return await look_ups.breaks(self._open_reader, after=after, limit=limit)
+
     async def restoration(self) -> Restoration | None:
         return await inspection.restoration(self._open_reader)
 

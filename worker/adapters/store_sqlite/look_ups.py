@@ -43,6 +43,14 @@ _GIVE_BACK = (
     " WHERE operation_id = ? AND token = ?"
 )
 _PLAN_OF = f"SELECT {_PLAN} FROM look_up_plans WHERE operation_id = ?"  # noqa: S608
+_BREAKS = (
+    f"SELECT {', '.join(f'look_up_plans.{name}' for name in PLAN_COLUMNS)}"  # noqa: S608
+    " FROM look_up_plans INDEXED BY look_up_plans_breaks CROSS JOIN operations"
+    " ON operations.operation_id = look_up_plans.operation_id"
+    " AND operations.sequence = look_up_plans.sequence AND operations.state = 'in_doubt'"
+    " WHERE look_up_plans.state = 'break' AND look_up_plans.operation_id > ?"
+    " ORDER BY look_up_plans.operation_id LIMIT ?"
+)
 _LOOK_UPS = (
     f"SELECT {', '.join(LOOK_UP_COLUMNS)} FROM look_ups"  # noqa: S608
     " WHERE operation_id = ? ORDER BY position"
@@ -89,6 +97,14 @@ def look_up_plans(
     """See ``ports.Store.look_up_plans``."""
     rows = [connection.execute(_PLAN_OF, (each.bytes,)).fetchone() for each in operations]
     return [read_plan(row) for row in rows if row is not None]
+
+
+def breaks(
+    connection: sqlite3.Connection, *, after: UUID | None, limit: int
+) -> Sequence[LookUpPlan]:
+    """See ``ports.Store.breaks``."""
+    values = (b"" if after is None else after.bytes, limit)
+    return [read_plan(row) for row in connection.execute(_BREAKS, values).fetchall()]
 
 
 def look_ups_of(connection: sqlite3.Connection, operation_id: UUID) -> Sequence[LookUp]:

@@ -33,7 +33,9 @@ _DOUBTS = (
     " WHERE state = 'in_doubt' GROUP BY account"
 )
 _BREAKS = (
-    "SELECT operations.account, count(*) FROM look_up_plans JOIN operations"
+    # From the few breaks on: without statistics the planner would read every doubt there is.
+    "SELECT operations.account, count(*) FROM look_up_plans INDEXED BY look_up_plans_breaks"
+    " CROSS JOIN operations"
     " ON operations.operation_id = look_up_plans.operation_id"
     " AND operations.sequence = look_up_plans.sequence AND operations.state = 'in_doubt'"
     " WHERE look_up_plans.state = 'break' GROUP BY operations.account"

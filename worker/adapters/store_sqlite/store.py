@@ -313,6 +313,9 @@ class SqliteStore:
     async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
         return await self._inspect(partial(look_ups.look_up_plans, operations=operations))
 
+    async def breaks(self, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
+        return await self._inspect(partial(look_ups.breaks, after=after, limit=limit))
+
     async def restoration(self) -> Restoration | None:
         return await self._inspect(inspection.restoration)
 
