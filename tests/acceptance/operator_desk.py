@@ -44,6 +44,7 @@ PASSWORDS: Mapping[str, str] = {WORKER: "worker-secret", OPERATOR: "operator-sec
 
 _ROWS, _COLUMNS = 50, 120
 _QUESTION = "[y/N] "
+_WHO = "E-mail: "
 
 _PRODUCT = """#!/bin/sh
 exec {python} -m worker "$@"
@@ -269,12 +270,18 @@ class Walkthrough:
     _seen: list[str] = field(default_factory=list)
 
     async def types(
-        self, beginning: str, *, code: int = 0, answer: str | None = None, **names: str
+        self,
+        beginning: str,
+        *,
+        code: int = 0,
+        answer: str | None = None,
+        email: str | None = None,
+        **names: str,
     ) -> Shown:
         """Type the next command of the section, which begins so, and compare what it shows.
 
         ``names`` are what stands for the page's words in capitals from here on; ``answer`` is
-        typed at a question.
+        typed at a question, ``email`` where one is asked for.
         """
         self.names |= names
         printed = self.section.commands[self._next]
@@ -283,7 +290,7 @@ class Walkthrough:
         command = printed.command
         for name, value in self.names.items():
             command = command.replace(name, value)
-        shown = await typed(self.site.directory, command, answer=answer)
+        shown = await typed(self.site.directory, command, answer=answer, email=email)
         told = f"line {printed.line}: {command}\n{shown.text}"
         assert shown.code == code, told
         self._seen.append(shown.text)
@@ -303,7 +310,12 @@ class Walkthrough:
 
 
 async def typed(
-    directory: Path, command: str, *, answer: str | None = None, state: str = "state"
+    directory: Path,
+    command: str,
+    *,
+    answer: str | None = None,
+    email: str | None = None,
+    state: str = "state",
 ) -> Shown:
     """Type one command into the operator's shell and read the terminal until it has ended.
 
@@ -325,7 +337,7 @@ async def typed(
     ended = asyncio.Event()
 
     def read() -> None:
-        nonlocal answer
+        nonlocal answer, email
         try:
             piece = os.read(master, 65536)
         except OSError:  # how a terminal says that nobody is left at its other end
@@ -337,6 +349,9 @@ async def typed(
         if answer is not None and screen.endswith(_QUESTION.encode()):
             os.write(master, f"{answer}\n".encode())
             answer = None
+        if email is not None and screen.endswith(_WHO.encode()):
+            os.write(master, f"{email}\n".encode())
+            email = None
 
     asyncio.get_running_loop().add_reader(master, read)
     try:

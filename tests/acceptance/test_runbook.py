@@ -312,6 +312,54 @@ async def wrong_email(broker: Broker, directory: Path, section: Section) -> None
         assert applied_for(failed, site.simulator.applied) == 1
 
 
+async def customer_erased(broker: Broker, directory: Path, section: Section) -> None:
+    """Known by a customer number once, and under his e-mail by another one."""
+    asked = order(id_client="77001", id_societe="6", email="client@example.org")
+    async with machine(broker, directory) as site:
+        await site.erp.answer(await site.erp.send(asked))
+        paid = await site.erp.send(order(email="Client@Example.org"))
+        with_link = await site.erp.answer(paid)
+        await site.has_letters(1)
+        operator = await logged_in(site, section)
+        who = {"CLIENT": "77001", "COMPANY": "6"}
+        await operator.types("payment-worker payments find", code=0, **who)
+        await operator.types("payment-worker payments export")
+        await operator.types("payment-worker payments erase --client", answer="y")
+        await operator.types(
+            "payment-worker payments erase --email", answer="y", email="client@example.org"
+        )
+        await operator.types("payment-worker payments find --email", email="client@example.org")
+        operator.ends()
+        assert await site.erp.depth("dlq") == 0
+        again = await site.erp.send(order(email="Client@Example.org"), message_id=paid.message_id)
+        repeated = await site.erp.answer(again)
+        assert (repeated["event_id"], repeated["link"]) == (with_link["event_id"], None)
+        assert site.simulator.applied.total == 1
+
+
+async def key_replaced(broker: Broker, directory: Path, section: Section) -> None:
+    async with machine(broker, directory) as site:
+        paid = await site.erp.send(order())
+        with_link = await site.erp.answer(paid)
+        operator = await logged_in(site, section)
+        await operator.types("payment-worker ledger keys")
+        await operator.types("umask")
+        await operator.types("payment-worker ledger key")
+        await operator.types("cat")
+        await operator.types("install")
+        await operator.types("sudo systemctl restart")
+        await operator.types("payment-worker ledger rekey", answer="y")
+        await operator.types("install")
+        await operator.types("sudo systemctl restart")
+        await operator.types("rm")
+        await operator.types("payment-worker ledger keys")
+        operator.ends()
+        again = await site.erp.send(order(), message_id=paid.message_id)
+        assert (await site.erp.answer(again))["code"] == "idempotency_mismatch"
+        resent = f"payment-worker results resend --payment {with_link['payment_id']} --reason key"
+        assert (await typed(site.directory, resent)).code == 0
+
+
 async def from_a_backup(broker: Broker, directory: Path, section: Section) -> None:
     """A basket item that was paid after the backup, and of which the backup knows the beginning."""
     async with machine(broker, directory, prelude=QUICK_SWEEPER) as site:
@@ -374,6 +422,8 @@ SCENARIOS: Mapping[str, Scenario] = {
     "An unknown outcome": unknown_outcome,
     "Paid although we said failed": paid_although_failed,
     "The customer's e-mail is wrong": wrong_email,
+    "A customer asks to be erased": customer_erased,
+    "A key of the ledger is replaced": key_replaced,
     "The ledger came from a backup": from_a_backup,
     "The disk is full, or the ledger is locked": disk_or_lock,
 }

@@ -13,7 +13,7 @@ from worker.cli.opened_ledger import opened_store, run_with_ledger
 from worker.operators.keys import KeyUse, Resealed, look_at_keys, seal_again
 from worker.operators.walks import QueueLockedError
 
-_COLUMNS = ("key", "use", "values", "marks")
+_COLUMNS = ("use", "values", "marks", "key")
 
 
 def show_keys(

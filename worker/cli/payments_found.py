@@ -120,7 +120,7 @@ def find_payments(
         context.output.say(
             "An e-mail is erased some time after the decision: see retention.emails."
         )
-    context.output.say("No such payment." if wanted != EVERY_PAYMENT else "No payments.")
+    context.output.say("No such payment." if wanted != EVERY_PAYMENT or person else "No payments.")
     return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
 
 

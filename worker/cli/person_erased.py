@@ -10,6 +10,7 @@ from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import ExitCode
 from worker.cli.given_email import EmailOption
+from worker.cli.money import counted
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_store, run_with_ledger
 from worker.cli.person_given import ClientOption, CompanyOption, given_person
@@ -88,7 +89,10 @@ async def _looked(context: CommandContext, person: Person) -> ExitCode:
     for each in found:
         _show(context, each.payment.operation_id, "would erase", each.standing)
     count = sum(not each.standing.is_held for each in found)
-    context.output.say(f"{len(found)} operations, {count} can be erased now. Letters: not looked.")
+    context.output.say(
+        f"{counted(len(found), 'operation')}, {count} of them can be erased now;"
+        " letters were not looked at."
+    )
     return ExitCode.OK
 
 
@@ -101,8 +105,8 @@ async def _erased(
         held = [each for each in found if each.standing.is_held]
         depth = await desk.dead_letters.depth() + await desk.parking.depth()
         output.say(
-            f"{len(found)} operations in the ledger, {len(held)} of them to be left for now;"
-            f" {depth} letters to look through."
+            f"{counted(len(found), 'operation')} in the ledger, {len(held)} of them to be left for"
+            f" now; {counted(depth, 'letter')} to look through."
         )
         if not found and not depth:
             output.say("Nothing is kept of this person.")
@@ -186,7 +190,8 @@ def _ended(
     letters: LettersRemoved,
 ) -> ExitCode:
     output = context.output
-    told = f"Erased {len(erased)} operations and {len(letters.removed)} letters"
+    removed = counted(len(letters.removed), "letter")
+    told = f"Erased {counted(len(erased), 'operation')} and {removed}"
     if not letters.is_complete:
         output.warn(
             f"{told}; the walk through the letters did not reach its end.",

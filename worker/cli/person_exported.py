@@ -9,6 +9,7 @@ from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.given_email import EmailOption
+from worker.cli.money import counted
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.person_given import ClientOption, CompanyOption, given_person
 from worker.operators.erasure import Person, Standing, operations_of
@@ -64,10 +65,10 @@ def export(
         ) from error
     if context.output.is_json:
         context.output.record({"path": output, "operations": count, "letters": letters})
-    context.output.success(f"{count} operations in {output}.")
+    context.output.success(f"{counted(count, 'operation')} in {output}.")
     if letters:
         context.output.warn(
-            f"{letters} of them have a dead letter in the queue, which holds the whole request.",
+            f"{counted(letters, 'dead letter')} besides, in the queue: each holds a whole request.",
             fix="Copy them too: payment-worker dead-letters export ID --output FILE",
         )
     return ExitCode.OK
