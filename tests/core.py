@@ -203,7 +203,7 @@ class CountingProviders:
     ``is_keyed`` the link provider refuses a reference it has seen, as class C promises.
     ``behaviours`` answers the next calls; without one a call is answered. A look-up lists what was
     ``sold`` under its reference, or answers the next of ``search_facts``; ``searches`` are the
-    references that were looked up.
+    references that were looked up, and ``on_search`` is what happens meanwhile.
     """
 
     is_keyed: bool = False
@@ -216,6 +216,7 @@ class CountingProviders:
     sold: dict[str, tuple[str, str]] = field(default_factory=dict)
     searches: list[str] = field(default_factory=list)
     search_facts: list[HttpReply | NoReply] = field(default_factory=list)
+    on_search: Callable[[], None] = field(default=lambda: None)
     fresh_connections: list[bool] = field(default_factory=list)
 
     async def send(
@@ -258,6 +259,7 @@ class CountingProviders:
     def _search(self, request: HttpRequest) -> HttpReply | NoReply:
         reference = parse_qs(urlsplit(request.url).query)["payment_reference"][0]
         self.searches.append(reference)
+        self.on_search()
         if self.search_facts:
             return self.search_facts.pop(0)
         sold = self.sold.get(reference)

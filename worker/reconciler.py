@@ -34,6 +34,9 @@ TURN_SECONDS = 5.0
 PAUSE = 1.0
 """Seconds between two look-ups of an account: nothing about a doubt is that urgent."""
 
+LONGEST = 60.0
+"""Seconds after which a round ends, however many doubts are due: new ones must be planned too."""
+
 LEASE = timedelta(minutes=3)
 """Longer than all reads of one payment take; of a worker that is gone another takes over then."""
 
@@ -92,9 +95,11 @@ class Reconciler:
 
         Raises ``StoreUnavailableError``.
         """
+        clock = self._ledger.clock
+        ends = clock.monotonic() + LONGEST
         await self._ledger.plan_look_ups(account)
         concluded = 0
-        while (plan := await self._take(account)) is not None:
+        while clock.monotonic() < ends and (plan := await self._take(account)) is not None:
             reads = await self._read_or_give_back(plan)
             if reads is None:
                 return concluded
@@ -106,7 +111,7 @@ class Reconciler:
                 self._on_look_up(LookedUp(account, plan.operation_id, reconciled))
             if any(isinstance(read.reading, ReadFailed) for read in reads):
                 return concluded
-            await self._ledger.clock.sleep(PAUSE)
+            await clock.sleep(PAUSE)
         return concluded
 
     async def _take(self, account: str) -> LookUpPlan | None:

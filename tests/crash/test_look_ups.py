@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from tests.core import RESET_AFTER, Core
-from tests.crash.fuse import CancellingFuse, Fuse, KilledError
+from tests.crash.fuse import CancellingFuse, Fuse, KilledError, PausingFuse
 from tests.crash.laws import breaches
 from tests.crash.ledgers import CrashLedger, PostgresLedger
 from tests.crash.runs import (
@@ -174,6 +174,35 @@ async def test_cancelled_at_any_step_the_doubt_is_free_for_the_next_worker_at_on
         run = await finished(LINK_E, world, fuse.passed)
         (record,) = run.rows.records.values()
         assert (record.state, record.sequence) == (State.SUCCEEDED, 2), fuse.passed[at - 1]
+
+
+@pytest.mark.parametrize("finding", [Finding.FOUND, Finding.NOT_FOUND])
+async def test_a_worker_frozen_at_any_step_past_its_lease_changes_nothing_any_more(
+    finding: Finding,
+) -> None:
+    """Another one has taken the step over; what the first one read is evidence and no more."""
+    unhurt = await looked_up(LINK_E, finding, 0)
+    for at in range(1, len(unhurt.run.boundaries) + 1):
+        world = await doubtful(LINK_E, finding, None)
+        sent = len(world.providers.requests)
+        fuse = PausingFuse(at)
+        async with working(world, fuse) as frozen:
+            going = asyncio.ensure_future(frozen.reconciler.go_round(ACCOUNT))
+            pausing = asyncio.ensure_future(fuse.paused.wait())
+            await asyncio.wait({going, pausing}, return_when=asyncio.FIRST_COMPLETED)
+            pausing.cancel()
+            world.clock.advance(LEASE.total_seconds())
+            await go_round(world)
+            fuse.go_on.set()
+            await going
+        run = await finished(LINK_E, world, fuse.passed)
+        (record,) = run.rows.records.values()
+        state, sequence, _ = ENDS[finding]
+        assert (record.state, record.sequence) == (state, sequence), fuse.passed[at - 1]
+        async with working(world) as worker:
+            plan, _ = await remembered(worker, run)
+        assert plan.token is None, fuse.passed[at - 1]
+        assert len(world.providers.requests) == sent
 
 
 async def stopped_round(world: CrashWorld, fuse: CancellingFuse) -> None:

@@ -26,7 +26,7 @@ from worker.look_ups import Finding, LookUp, PlanState
 from worker.model import Limits, Operation, OperationClass
 from worker.ports import StoreUnavailableError
 from worker.providers.link import LinkProvider
-from worker.reconciler import LEASE, PAUSE, READ_SECONDS
+from worker.reconciler import LEASE, LONGEST, PAUSE, READ_SECONDS
 from worker.records import State
 from worker.rules import RouteBook
 from worker.sweeper import UNPUBLISHED_AGE
@@ -196,6 +196,16 @@ async def test_doubts_are_read_one_after_another_with_a_pause() -> None:
     world = await doubtful(payments=3)
     assert await until_due(world) == [Finding.FOUND] * 3
     assert world.clock.sleeps[-3:] == [PAUSE] * 3
+
+
+async def test_a_long_round_ends_so_that_new_doubts_are_planned() -> None:
+    world = await doubtful(payments=3)
+    await go_round(world)
+    pass_time(world, STEPS[0])
+    worker = world.worker()
+    world.providers.on_search = lambda: world.clock.advance(LONGEST / 2)
+    assert await worker.reconciler.go_round(ACCOUNT) == 2
+    assert await worker.reconciler.go_round(ACCOUNT) == 1
 
 
 async def test_what_was_settled_meanwhile_is_not_read_any_more() -> None:

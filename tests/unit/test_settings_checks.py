@@ -256,6 +256,13 @@ def test_accounts_routes_and_companies_are_checked_before_the_first_message(
     assert words in faults_in(tmp_path, f"{SAMPLE}\n{more}")[name].sentence
 
 
+def test_a_basket_account_cannot_be_looked_up(tmp_path: Path) -> None:
+    """The provider has no read; whoever sets it would wait for something that never comes."""
+    text = SAMPLE.replace('provider = "basket"', 'provider = "basket"\nlook_up = true')
+    fault = faults_in(tmp_path, text)["accounts.combo.look_up"]
+    assert "no use for it" in fault.sentence
+
+
 def test_a_worker_without_accounts_or_an_account_without_companies_is_refused(
     tmp_path: Path,
 ) -> None:

@@ -173,6 +173,7 @@ reason = "confirmed on the test account"
     )
     variables = {name.removeprefix("PAYMENT_WORKER_"): each for name, each in LIVE_SECRETS.items()}
     variables |= {"ACCOUNTS__COMBO__CANCELLABLE": "no", "ACCOUNTS__COMBO__MAX_AMOUNT": "500"}
+    variables["ACCOUNTS__SAFEDEBIT__LOOK_UP"] = "true"
     accounts = load_sample(tmp_path, text, variables=variables).settings.route_book().accounts
     link, basket = accounts["safedebit"], accounts["combo"]
     assert link.provider is ProviderKind.LINK
@@ -195,6 +196,7 @@ reason = "confirmed on the test account"
     assert dict(link.classes) == {Operation.GET_LINK_PAYMENT: OperationClass.KEYED}
     assert link.limits == Limits(concurrent_calls=7, calls_per_second=2.5, waiting_calls=5)
     assert basket.limits == Limits(concurrent_calls=20, waiting_calls=5)
+    assert (link.look_up, basket.look_up) == (True, False)
     assert (basket.cancellable, basket.max_amount, basket.classes) == (False, Cents(500), {})
 
 
