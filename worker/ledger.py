@@ -52,6 +52,8 @@ from worker.look_ups import LookUpPlan
 from worker.model import Delivery, EmailMark, Origin, Secret, Unreadable
 from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import (
+    NO_FACTS,
+    ActFacts,
     Answer,
     AuditEntry,
     Books,
@@ -67,7 +69,7 @@ from worker.records import (
 )
 from worker.rules import Rules
 from worker.searches import EVERY_PAYMENT, FoundPayment, PaymentFilter, Place
-from worker.switches import AccountReport, Switch
+from worker.switches import AccountReport, Approval, Switch
 
 PAGE = 500
 """Rows per read: a long read keeps the ledger's log from being folded back."""
@@ -333,7 +335,14 @@ class Ledger:
         return await self._store.transact(Needs((operation_id,)), apply)
 
     async def note_act(
-        self, operation_id: UUID | None, *, actor: str, action: str, detail: str
+        self,
+        operation_id: UUID | None,
+        *,
+        actor: str,
+        action: str,
+        detail: str,
+        is_denied: bool = False,
+        facts: ActFacts = NO_FACTS,
     ) -> None:
         """Audit an act that changes nothing; ``None`` where it is about no single operation."""
 
@@ -344,6 +353,8 @@ class Ledger:
                 action=action,
                 operation_id=operation_id,
                 detail=detail,
+                is_denied=is_denied,
+                facts=facts,
             )
             return Change(result=None, audit=(entry,))
 
@@ -504,6 +515,26 @@ class Ledger:
         return await self._store.transact(
             wish.needs, lambda view: ask_probe(view, wish, identifier, self._clock.now())
         )
+
+    async def approve(self, approval: Approval, facts: ActFacts) -> None:
+        """Remember that an account lets another one replay a plan; audited."""
+        act = AuditEntry(
+            at=approval.at,
+            actor=approval.actor,
+            action="approve",
+            operation_id=None,
+            detail=approval.reason,
+            facts=facts,
+        )
+
+        def apply(_view: View) -> Change[None]:
+            return Change(result=None, approvals=(approval,), audit=(act,))
+
+        await self._store.transact(Needs(()), apply)
+
+    async def approvals(self, plan_sha256: str) -> Sequence[Approval]:
+        """Who has approved this very plan."""
+        return await self._store.approvals(plan_sha256=plan_sha256)
 
     async def switches(self) -> Mapping[str, Switch]:
         """Everything that operators have switched, by account."""

@@ -280,6 +280,10 @@ class ActFacts:
 NO_FACTS = ActFacts()
 
 
+REPLAY_OUTCOME = "replay_outcome"
+"""The act that says what a letter of a replay run has come to; its history tells it anyway."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
     """One act that a person must be able to look up: who, what, why; or that was denied."""

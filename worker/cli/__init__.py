@@ -34,7 +34,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry(
         "dead-letters",
         "worker.cli.dead_letters",
-        "Group, list, show, plan, edit, resolve and replay dead letters.",
+        "Group, list, show, plan, approve, edit, resolve and replay dead letters.",
     ),
     Entry(
         "payments",

@@ -42,6 +42,11 @@ COMMANDS = (
         "Judge letters and write the verdicts to a file that `replay` takes; nothing is changed.",
     ),
     Entry(
+        "approve",
+        "worker.cli.plan_approved",
+        "Approve a plan that somebody else has made, so that it may be replayed above the limits.",
+    ),
+    Entry(
         "edit",
         "worker.cli.letter_edited",
         "Change the e-mail of a payment that failed, so that a replay goes out under the new one.",
@@ -97,7 +102,7 @@ COMMANDS = (
 def register(app: typer.Typer) -> None:
     """Add the ``dead-letters`` commands."""
     group = typer.Typer(
-        help="Group, list, show, plan, edit, resolve and replay dead letters.",
+        help="Group, list, show, plan, approve, edit, resolve and replay dead letters.",
         epilog="Example: payment-worker dead-letters --json",
         cls=group_of(*COMMANDS),
         invoke_without_command=True,

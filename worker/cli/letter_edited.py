@@ -62,6 +62,7 @@ def edit_letter(
 
 def _edit(context: CommandContext, operation_id: UUID, email: str, reason: str) -> EmailEdit:
     if not context.loaded().settings.operators.may_edit_email:
+        run_with_ledger(_note_denied(context, operation_id))
         raise CommandError(
             "edit_switched_off",
             "Operators may not edit e-mails here.",
@@ -93,6 +94,17 @@ def _edit(context: CommandContext, operation_id: UUID, email: str, reason: str) 
         actor=operating_system_account(),
         reason=reason.strip(),
     )
+
+
+async def _note_denied(context: CommandContext, operation_id: UUID) -> None:
+    async with opened_ledger(context) as ledger:
+        await ledger.note_act(
+            operation_id,
+            actor=operating_system_account(),
+            action="edit",
+            detail="edit_switched_off",
+            is_denied=True,
+        )
 
 
 async def _edited(context: CommandContext, wish: _Wish) -> EditReport:

@@ -11,7 +11,8 @@ from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonO
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_planned import plan_error
 from worker.cli.money import counted
-from worker.cli.opened_ledger import run_with_ledger
+from worker.cli.opened_ledger import opened_ledger, run_with_ledger
+from worker.cli.plan_approved import approval_error
 from worker.cli.replay_intent import Intent, asked_for, check_reason, in_words, intended, steps_of
 from worker.cli.replay_place import Account, account_of, opened_place
 from worker.cli.replay_shown import (
@@ -23,7 +24,16 @@ from worker.cli.replay_shown import (
     tell_end,
 )
 from worker.journal import ReplayRun, RunOptions, RunState
+from worker.operators.approvals import (
+    ApprovalLimits,
+    NotApprovedError,
+    Undertaking,
+    approval_of,
+    real_cents,
+)
 from worker.operators.plans.files import PlanError
+from worker.records import ActFacts
+from worker.switches import Approval
 
 _RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)/(s|m|h)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -89,6 +99,7 @@ def replay_letters(
             why = f": none of the {counted(size, 'letter')} of the plan is safe" if size else ""
             context.output.say(f"There is nothing to replay{why}.")
             return ExitCode.NOTHING_MATCHED if fail_if_empty else ExitCode.OK
+        approval = run_with_ledger(_allowed(context, intent))
         context.output.confirm(f"Replay {in_words(intent)}?", is_answered=yes or not intent.count)
         run = ReplayRun(
             run=f"R-{context.clock.nonce()[:8]}",
@@ -100,10 +111,41 @@ def replay_letters(
             started_at=context.clock.now(),
             wanted=intent.count,
         )
-        account = run_with_ledger(_replayed(context, intent, run))
+        account = run_with_ledger(_replayed(context, intent, run, approval))
     except PlanError as error:
+        run_with_ledger(_note_denied(context, error.code))
         raise plan_error(error) from error
+    except NotApprovedError as error:
+        raise approval_error(error) from error
     return report(context, account)
+
+
+async def _note_denied(context: CommandContext, rule: str) -> None:
+    async with opened_ledger(context) as ledger:
+        await ledger.note_act(
+            None,
+            actor=operating_system_account(),
+            action="replay_begin",
+            detail=rule,
+            is_denied=True,
+        )
+
+
+async def _allowed(context: CommandContext, intent: Intent) -> Approval | None:
+    """The approval that a run needs, if it needs one; raises ``NotApprovedError``."""
+    plan = intent.plan
+    asked = context.loaded().settings.operators
+    limits = ApprovalLimits(letters=asked.approval_letters, cents=asked.approval_cents)
+    wanted = Undertaking(
+        runner=operating_system_account(),
+        planner=None if plan is None else plan.actor,
+        plan_sha256=None if plan is None else plan.sha256,
+        letters=intent.count,
+        cents=real_cents(intent.cents),
+        is_more=bool(intent.needs_reason) and plan is not None,
+    )
+    async with opened_ledger(context) as ledger:
+        return await approval_of(ledger, limits, wanted)
 
 
 def report(context: CommandContext, account: Account) -> ExitCode:
@@ -128,7 +170,9 @@ def report(context: CommandContext, account: Account) -> ExitCode:
     return exit_code_of(run, account.results)
 
 
-async def _replayed(context: CommandContext, intent: Intent, run: ReplayRun) -> Account:
+async def _replayed(
+    context: CommandContext, intent: Intent, run: ReplayRun, approval: Approval | None
+) -> Account:
     async with opened_place(context) as place:
         output = context.output
         if output.is_json:
@@ -144,7 +188,14 @@ async def _replayed(context: CommandContext, intent: Intent, run: ReplayRun) -> 
         else:
             output.say(f"Run {run.run}: {in_words(intent)}.")
         with RunShown(output, run) as shown:
-            ended = await place.runner(shown).begin(run, steps_of(context, intent))
+            ended = await place.runner(shown).begin(
+                run,
+                steps_of(context, intent),
+                facts=ActFacts(
+                    cents=sum(intent.cents.values()),
+                    approved_by=None if approval is None else approval.actor,
+                ),
+            )
         return await account_of(place.journal, ended)
 
 

@@ -19,19 +19,26 @@ _CODES = ("code", "count", "can_a_replay_help", "what_first")
 
 def show_plan(output: Output, plan: Plan) -> None:
     """Print a plan's sums; its rows are in its file."""
-    match output.format:
-        case Format.HUMAN:
-            _show_to_people(output, plan)
-        case Format.PLAIN:
-            output.table(_TOTALS, [_total(total) for total in plan.totals])
-        case _:
-            output.record(_record(plan))
+    if output.is_json:
+        output.record(_record(plan))
+    show_sums(output, plan)
     output.success(
         f"Planned in {plan.path}, which holds until {plan.expires_at:%Y-%m-%d %H:%MZ}:"
         f" {counted(plan.size, 'dead letter')}."
     )
     if plan.counts[Verdict.SAFE]:
         output.say(f"Next: {next_command(plan)}")
+
+
+def show_sums(output: Output, plan: Plan) -> None:
+    """Print what a plan adds up to, to people and pipes; JSON has a record of its own."""
+    match output.format:
+        case Format.HUMAN:
+            _show_to_people(output, plan)
+        case Format.PLAIN:
+            output.table(_TOTALS, [_total(total) for total in plan.totals])
+        case _:
+            return
 
 
 def next_command(plan: Plan) -> str:

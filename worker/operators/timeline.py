@@ -14,7 +14,7 @@ from typing import assert_never
 from worker.calls import Declined, Misconfigured, NotApplied, NotSent, Outcome, Succeeded, Unknown
 from worker.contract.fields import read_guid
 from worker.look_ups import LookUp
-from worker.records import Answer, AttemptEntry, AuditEntry, History, Record
+from worker.records import REPLAY_OUTCOME, Answer, AttemptEntry, AuditEntry, History, Record
 
 Facts = Mapping[str, str | int | bool | None]
 
@@ -63,7 +63,7 @@ def timeline_of(history: History) -> tuple[Moment, ...]:
     for answer in history.answers:
         moments += _answered(answer)
     moments += [_looked_up(each) for each in history.look_ups]
-    moments += [_acted_on(entry) for entry in history.audit]
+    moments += [_acted_on(entry) for entry in history.audit if entry.action != REPLAY_OUTCOME]
     return tuple(sorted(moments, key=lambda moment: (moment.at, _ORDER.index(moment.what))))
 
 
@@ -158,7 +158,11 @@ def _looked_up(each: LookUp) -> Moment:
 
 def _acted_on(entry: AuditEntry) -> Moment:
     return _moment(
-        entry.at, Happening.ACTED_ON, action=entry.action, actor=entry.actor, detail=entry.detail
+        entry.at,
+        Happening.ACTED_ON,
+        action=f"{entry.action} (denied)" if entry.is_denied else entry.action,
+        actor=entry.actor,
+        detail=entry.detail,
     )
 
 

@@ -11,7 +11,7 @@ It guards the order of things, not the money: what may be replayed, the ledger d
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Self
@@ -251,17 +251,47 @@ class Walk:
 
 @asynccontextmanager
 async def walking(
-    *, queue: LetterQueue, publisher: Publisher, ledger: Ledger, name: str, actor: str, purpose: str
+    *,
+    queue: LetterQueue,
+    publisher: Publisher,
+    ledger: Ledger,
+    name: str,
+    actor: str,
+    purpose: str,
+    notes_denial: bool = True,
 ) -> AsyncIterator[Walk]:
     """Hold the lock ``name`` and walk the queue; ``purpose`` is what others are told.
+
+    Where somebody else holds it, that is noted as a denied act, but of who waits and asks again.
 
     Raises ``QueueLockedError``, ``StoreUnavailableError``. After an error the letter in hand
     comes back by itself, when the connection closes.
     """
-    async with holding(ledger, name, actor=actor, purpose=purpose) as hold:
+    async with AsyncExitStack() as stack:
+        try:
+            hold = await stack.enter_async_context(
+                holding(ledger, name, actor=actor, purpose=purpose)
+            )
+        except QueueLockedError as locked:
+            if notes_denial:
+                await _note_denial(ledger, locked, actor=actor, purpose=purpose)
+            raise
         walk = Walk(queue, publisher, hold)
         yield walk
         await walk.leave()
+
+
+async def _note_denial(
+    ledger: Ledger, locked: QueueLockedError, *, actor: str, purpose: str
+) -> None:
+    holder = locked.holder
+    await ledger.note_act(
+        None,
+        actor=actor,
+        action="queue_walk",
+        detail=f"{purpose}: {holder.actor} holds {holder.queue} ({holder.purpose})",
+        is_denied=True,
+    )
 
 
 def _broker_reading(letter: Delivery) -> Reading | None:

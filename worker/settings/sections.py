@@ -332,6 +332,17 @@ class Operators(Section):
         default=False,
         description="Whether `dead-letters edit` may change the e-mail of a payment that failed.",
     )
+    approval_letters: Whole = Field(
+        default=0,
+        ge=0,
+        description="A replay of more letters needs `dead-letters approve` by another account; 0:"
+        " never.",
+    )
+    approval_cents: Whole = Field(
+        default=0,
+        ge=0,
+        description="So does one of more cents of real money; 0: never.",
+    )
 
 
 class RouteRule(Section):

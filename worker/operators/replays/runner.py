@@ -27,6 +27,7 @@ from worker.operators.walks import (
     walking,
 )
 from worker.ports import LetterQueue, Publisher, ReplayJournal, StoreUnavailableError
+from worker.records import NO_FACTS, ActFacts
 
 
 def purpose_of(run: str) -> str:
@@ -78,16 +79,20 @@ class Runner:
         self._stop = stop
         self._tell = tell
 
-    async def begin(self, run: ReplayRun, steps: AsyncIterator[ReplayStep]) -> ReplayRun:
+    async def begin(
+        self, run: ReplayRun, steps: AsyncIterator[ReplayStep], *, facts: ActFacts = NO_FACTS
+    ) -> ReplayRun:
         """Write the journal of a new run, and replay what is planned in it.
+
+        ``facts`` are what the audit shall hold of it besides.
 
         Raises ``QueueLockedError`` before anything is written, ``StoreUnavailableError`` and what
         the client library raises: the run can be resumed after each.
         """
-        async with self._walk(run) as walk:
+        async with self._walk(run, is_new=True) as walk:
             run = await self._write_plan(walk, run, steps)
             planned = f"{run.wanted} letters, plan {run.plan_sha256 or 'by name'}: {run.reason}"
-            await self._note_act(run, "replay_begin", planned)
+            await self._note_act(run, "replay_begin", planned, facts)
             return await self._go(walk, run)
 
     async def resume(self, run: ReplayRun) -> ReplayRun:
@@ -95,13 +100,13 @@ class Runner:
 
         It begins with a canary again: what stopped it may not be mended.
         """
-        async with self._walk(run) as walk:
+        async with self._walk(run, is_new=False) as walk:
             await self._journal.resume_run(run.run)
             await self._note_act(run, "replay_resume", run.reason)
             return await self._go(walk, replace(run, state=RunState.RUNNING))
 
     @asynccontextmanager
-    async def _walk(self, run: ReplayRun) -> AsyncIterator[Walk]:
+    async def _walk(self, run: ReplayRun, *, is_new: bool) -> AsyncIterator[Walk]:
         async with walking(
             queue=self._queue,
             publisher=self._publisher,
@@ -109,6 +114,7 @@ class Runner:
             name=DEAD_LETTERS,
             actor=run.actor,
             purpose=purpose_of(run.run),
+            notes_denial=is_new,  # who resumes a run may have to wait for its dead process
         ) as walk:
             yield walk
 
@@ -165,9 +171,16 @@ class Runner:
         await self._note_act(run, "replay_end", f"{state}{reason}, {told or 'nothing done'}")
         return await self._journal.find_run(run.run) or run
 
-    async def _note_act(self, run: ReplayRun, action: str, detail: str) -> None:
+    async def _note_act(
+        self, run: ReplayRun, action: str, detail: str, facts: ActFacts = NO_FACTS
+    ) -> None:
+        known = replace(facts, run=run.run, plan_sha256=run.plan_sha256, count=run.wanted)
         await self._ledger.note_act(
-            None, actor=run.actor, action=action, detail=f"run {run.run}: {detail}"
+            None,
+            actor=run.actor,
+            action=action,
+            detail=f"run {run.run}: {detail}",
+            facts=known,
         )
 
 

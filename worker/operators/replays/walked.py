@@ -20,7 +20,7 @@ from worker.letters import Verdict
 from worker.lifecycle.reopen import is_reopened_by
 from worker.operators.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
 from worker.operators.replays.letters import LetterHands, Way, sent_step
-from worker.operators.replays.watch import Watch
+from worker.operators.replays.watch import Watch, outcomes_as_acts
 from worker.operators.walks import (
     Walk,
 )
@@ -63,7 +63,7 @@ class WalkedRun:
         self._stop = stop
         self._tell = tell
         self._hands = LetterHands(ledger=ledger, clock=ledger.clock, run=run)
-        self._watch = Watch(journal=journal, clock=ledger.clock, run=run.run)
+        self._watch = Watch(ledger=ledger, journal=journal, clock=ledger.clock, run=run)
         self._wanted: dict[UUID, ReplayStep] = {}
         self._phase: Phase | None = None
         self._looked_at: float | None = None
@@ -231,6 +231,7 @@ class WalkedRun:
 
     async def _note(self, step: ReplayStep) -> None:
         """Journal a step, and forget it once it wants no letter any more."""
+        await self._ledger.note_all(outcomes_as_acts(self.run, [step]))
         await self._journal.note_steps(self.run.run, [step])
         if step.state is StepState.PLANNED:
             self._wanted[step.operation_id] = step

@@ -1,22 +1,42 @@
 """Following the letters that a run has sent until each is decided."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from uuid import UUID
 
-from worker.journal import ReplayStep, StepState
-from worker.ledger import PAGE
+from worker.journal import ReplayRun, ReplayStep, StepState
+from worker.ledger import PAGE, Ledger
 from worker.operators.replays.decisions import Progress
 from worker.operators.replays.outcomes import Outcome, Undecided, outcome_of
 from worker.ports import Clock, ReplayJournal
+from worker.records import REPLAY_OUTCOME, ActFacts, AuditEntry
+
+
+def outcomes_as_acts(run: ReplayRun, steps: Sequence[ReplayStep]) -> Sequence[AuditEntry]:
+    """What each letter of a run has come to, as acts of whoever runs it (operations 1.8)."""
+    return [
+        AuditEntry(
+            at=step.at,
+            actor=run.actor,
+            action=REPLAY_OUTCOME,
+            operation_id=step.operation_id,
+            detail=step.end_code or "",
+            facts=ActFacts(run=run.run, plan_sha256=run.plan_sha256, result=step.result.value),
+        )
+        for step in steps
+        if step.state is StepState.ENDED and step.result is not None
+    ]
 
 
 class Watch:
     """What became of the letters so far; one look is a page of rows, however long the run is."""
 
-    def __init__(self, *, journal: ReplayJournal, clock: Clock, run: str) -> None:
+    def __init__(
+        self, *, ledger: Ledger, journal: ReplayJournal, clock: Clock, run: ReplayRun
+    ) -> None:
+        self._ledger = ledger
         self._journal = journal
         self._clock = clock
         self._run = run
@@ -39,7 +59,7 @@ class Watch:
         undecided = retrying = 0
         after: UUID | None = None
         while page := await self._journal.whereabouts(
-            self._run, state=StepState.SENT, after=after, limit=PAGE
+            self._run.run, state=StepState.SENT, after=after, limit=PAGE
         ):
             known: list[ReplayStep] = []
             for step, now in page:
@@ -48,7 +68,9 @@ class Watch:
                         undecided, retrying = undecided + 1, retrying + is_retrying
                     case Outcome() as outcome:
                         known.append(self._ended(step, outcome))
-            await self._journal.note_steps(self._run, known)
+            # First the act: told twice after a crash in between, it is told at least once.
+            await self._ledger.note_all(outcomes_as_acts(self._run, known))
+            await self._journal.note_steps(self._run.run, known)
             for step in known:
                 ended(step)
             self._heard(known)
