@@ -122,8 +122,10 @@ async def _watched(
 ) -> list[Look]:
     """Move requests out of the way until so many are left, then look for a while."""
     if (await watch.look()).waiting > left * 1.02:
-        async with _forwarding(site, queues):
-            await watch.until(lambda look: look.waiting <= left, every=0.1)
+        async with _forwarding(site, queues) as forwarding:
+            await watch.until(lambda look: look.waiting <= left or forwarding.has_ended, every=0.1)
+            if forwarding.has_ended:
+                raise RuntimeError(forwarding.last_words)
         await queues.channel.queue_purge(queues.results)
     ends = perf_counter() + seconds
     looks = await watch.until(lambda look: look.at >= ends or look.waiting == 0, every=0.2)
@@ -133,10 +135,10 @@ async def _watched(
 
 
 @asynccontextmanager
-async def _forwarding(site: Site, queues: Queues) -> AsyncIterator[None]:
+async def _forwarding(site: Site, queues: Queues) -> AsyncIterator[Running]:
     case = Case(Subject.FORWARDER, 500, 0)
     async with started(case, site, queues, site.directory, provider_url=_PROVIDER) as running:
-        yield
+        yield running
         await running.stop()
 
 

@@ -31,6 +31,7 @@ class Forwarder(Line):
         self._place = place
         self._confirmed = Confirmed()
         self._acknowledged = 0
+        self._is_within = False
         self._publish = frame.marshal(
             commands.Basic.Publish(
                 exchange=place.results_exchange, routing_key=RESULT_KEY, mandatory=True
@@ -55,17 +56,20 @@ class Forwarder(Line):
             kind = buffer[at]
             if kind in {HEADER, BODY}:
                 out.append(buffer[at:end])
+                self._is_within = kind == HEADER
             elif kind == METHOD:
                 method = buffer[at + HEAD : at + HEAD + 4]
                 if method == _DELIVER:
                     out.append(self._publish)
+                    self._is_within = True
                 elif method == CONFIRMED:
                     self._confirmed.read(buffer, at)
                 elif method not in _BEGUN:  # a return, or the channel is closed
                     self.close()
                     break
             at = end
-        if self._confirmed.up_to > self._acknowledged:
+        # Between the frames of one message no other may come; a read may end there.
+        if self._confirmed.up_to > self._acknowledged and not self._is_within:
             self._acknowledged = self._confirmed.up_to
             acknowledged = commands.Basic.Ack(self._acknowledged, multiple=True)
             out.append(frame.marshal(acknowledged, CHANNEL))
