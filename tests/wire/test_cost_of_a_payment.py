@@ -48,7 +48,7 @@ FIRST, COUNTED, LAST = 10, 50, 5
 
 COMMITS = 2
 STATEMENTS = 15
-ROUND_TRIPS = 19
+ROUND_TRIPS = 13
 FRAMES = {"Basic.Publish": 1, "header": 1, "body": 1, "Basic.Ack": 1}
 TASKS = 3
 """The present figures, each an upper bound."""

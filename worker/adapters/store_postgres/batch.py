@@ -36,6 +36,8 @@ from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import Row, Scalar
 from worker.records import Answer
 
+_ENTERED = "UPDATE 1"
+
 Mark = tuple[bytes, int, int, int]
 """Event id, whether it is confirmed, whether its letter is, and of which sending."""
 
@@ -112,9 +114,7 @@ class Transaction:
         Raises what the driver raises, ``OutpacedError`` and ``WriterForgottenError``; the
         transaction is then open and nothing is committed, unless the connection was lost.
         """
-        await self._connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
-        await self._lock(self._batch)
-        if not await self._enter():
+        if not await self._begin():
             await self._connection.execute("ROLLBACK")
             return self._noted
         if self._batch.marks:
@@ -129,12 +129,24 @@ class Transaction:
 
     # --- locks ---------------------------------------------------------------------------------
 
-    async def _lock(self, batch: Batch) -> None:
+    async def _begin(self) -> bool:
+        """Lock what is declared and put the batch's number into the store's row.
+
+        ``False`` where that number is committed already.
+        """
+        batch = self._batch
         self._locked = {_lock_key(b"operation", each.bytes) for each in batch.ids}
         self._locked |= {_lock_key(b"fingerprint", each.encode()) for each in batch.fingerprints}
         self._locked |= {_lock_key(b"account", each.encode()) for each in batch.accounts}
-        if self._locked:
-            await self._connection.execute(sql.LOCK, sorted(self._locked))
+        beginning = sql.beginning(self._locked, writer=self._writer, batch=batch.number)
+        if await self._connection.execute(beginning) == _ENTERED:
+            return True
+        last: int | None = await self._connection.fetchval(sql.LAST_BATCH, self._writer)
+        if last is None:
+            raise WriterForgottenError
+        if batch.settled is None:
+            raise StrangeCommitError(batch.number)
+        return False
 
     async def _lock_surprises(self, ids: set[UUID]) -> None:
         """Never wait out of order."""
@@ -143,18 +155,6 @@ class Transaction:
         if keys and not await self._connection.fetchval(sql.LOCK_IF_FREE, sorted(keys)):
             raise OutpacedError
         self._locked |= keys
-
-    async def _enter(self) -> bool:
-        """Put the batch's number into the store's row; ``False`` where it is committed already."""
-        number = self._batch.number
-        if await self._connection.fetch(sql.ENTER, self._writer, number):
-            return True
-        last: int | None = await self._connection.fetchval(sql.LAST_BATCH, self._writer)
-        if last is None:
-            raise WriterForgottenError
-        if self._batch.settled is None:
-            raise StrangeCommitError(number)
-        return False
 
     # --- reading -------------------------------------------------------------------------------
 
@@ -171,8 +171,7 @@ class Transaction:
         if not ids:
             return
         keys = [each.bytes for each in ids]
-        self._overlay.load_operations(ids, await self._rows(sql.OPERATIONS, keys))
-        self._overlay.load_tombstones(await self._rows(sql.TOMBSTONES, keys))
+        self._overlay.load_operations(ids, await self._rows(sql.UNDER_IDS, keys))
 
     async def _rows(self, statement: str, *values: object) -> list[Row]:
         return [tuple(row) for row in await self._connection.fetch(statement, *values)]

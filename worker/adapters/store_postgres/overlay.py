@@ -31,6 +31,8 @@ from worker.switches import Switch
 Result = TypeVar("Result")
 Values = tuple[Scalar, ...]
 
+_RECORD_END = len(RECORD_COLUMNS)
+_ANSWER_END = _RECORD_END + len(ANSWER_COLUMNS)
 _VERSION = RECORD_COLUMNS.index("version")
 _EVENT_OF_RECORD = RECORD_COLUMNS.index("event_id")
 _MARKS = tuple(
@@ -84,15 +86,22 @@ class Overlay:
         return {each for each in ids if each not in self._versions}
 
     def load_operations(self, ids: Iterable[UUID], rows: Iterable[Row]) -> None:
-        """Take rows of ``statements.OPERATIONS``; an id without a row is an absent operation."""
+        """Take rows of ``statements.UNDER_IDS``; an id without a record is an absent operation.
+
+        Its tombstone may be there all the same, an expired one included.
+        """
         self._versions.update(dict.fromkeys(ids, 0))
         for row in rows:
-            record_part, answer_part = row[: len(RECORD_COLUMNS)], row[len(RECORD_COLUMNS) :]
-            operation_id = UUID(bytes=record_part[0])
-            self._versions[operation_id] = record_part[_VERSION]
-            self._record_rows[operation_id] = record_part
-            if (event_id := record_part[_EVENT_OF_RECORD]) is not None:
-                self._load_answer(UUID(bytes=event_id), answer_part)
+            record_part, answer_part = row[:_RECORD_END], row[_RECORD_END:_ANSWER_END]
+            if record_part[0] is not None:
+                operation_id = UUID(bytes=record_part[0])
+                self._versions[operation_id] = record_part[_VERSION]
+                self._record_rows[operation_id] = record_part
+                if (event_id := record_part[_EVENT_OF_RECORD]) is not None:
+                    self._load_answer(UUID(bytes=event_id), answer_part)
+            if row[_ANSWER_END] is not None:
+                tombstone = read_tombstone(row[_ANSWER_END:])
+                self._tombstones[tombstone.payment_id] = tombstone
 
     def load_answers(self, events: Iterable[UUID], rows: Iterable[Row]) -> None:
         """Take rows of ``statements.ANSWERS``."""
@@ -104,12 +113,6 @@ class Overlay:
         """Take rows of ``statements.OWNERS``; their operations are loaded like all others."""
         for fingerprint, operation_id in rows:
             self._owners[Fingerprint(fingerprint)] = UUID(bytes=operation_id)
-
-    def load_tombstones(self, rows: Iterable[Row]) -> None:
-        """Take rows of ``statements.TOMBSTONES``, expired ones included."""
-        for row in rows:
-            tombstone = read_tombstone(row)
-            self._tombstones[tombstone.payment_id] = tombstone
 
     def load_switches(self, rows: Iterable[Row]) -> None:
         """Take rows of ``switches.SWITCHES_OF``."""

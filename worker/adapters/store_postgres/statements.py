@@ -1,5 +1,7 @@
 """The SQL of the batches: every statement takes all rows of a batch as one array per column."""
 
+from collections.abc import Collection
+
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS
 from worker.adapters.store_rows.history import ATTEMPT_COLUMNS, RESTORATION_COLUMNS
 from worker.adapters.store_rows.letters import UNANSWERED_COLUMNS
@@ -106,7 +108,6 @@ def insertion(table: str, names: tuple[str, ...]) -> str:
 
 
 # The statements are put together from our own column names only; values are always bound.
-LOCK = "SELECT pg_advisory_xact_lock(key) FROM unnest($1::bigint[]) AS key"
 LOCK_IF_FREE = "SELECT bool_and(pg_try_advisory_xact_lock(key)) FROM unnest($1::bigint[]) AS key"
 OWNERS = "SELECT fingerprint, operation_id FROM fingerprints WHERE fingerprint = ANY($1::text[])"
 OPERATIONS = (
@@ -114,10 +115,15 @@ OPERATIONS = (
     " FROM operations LEFT JOIN answers ON answers.event_id = operations.event_id"
     " WHERE operations.operation_id = ANY($1::bytea[])"
 )
-ANSWERS = f"SELECT {columns(ANSWER_COLUMNS)} FROM answers WHERE event_id = ANY($1::bytea[])"  # noqa: S608
-TOMBSTONES = (
-    f"SELECT {columns(TOMBSTONE_COLUMNS)} FROM tombstones WHERE payment_id = ANY($1::bytea[])"  # noqa: S608
+# Whatever there is under an id, a tombstone too: one look instead of one for each table.
+UNDER_IDS = (
+    f"SELECT {columns(RECORD_COLUMNS, 'operations')}, {columns(ANSWER_COLUMNS, 'answers')},"  # noqa: S608
+    f" {columns(TOMBSTONE_COLUMNS, 'tombstones')} FROM unnest($1::bytea[]) AS wanted (operation_id)"
+    " LEFT JOIN operations ON operations.operation_id = wanted.operation_id"
+    " LEFT JOIN answers ON answers.event_id = operations.event_id"
+    " LEFT JOIN tombstones ON tombstones.payment_id = wanted.operation_id"
 )
+ANSWERS = f"SELECT {columns(ANSWER_COLUMNS)} FROM answers WHERE event_id = ANY($1::bytea[])"  # noqa: S608
 
 INSERT_RECORDS = insertion("operations", RECORD_COLUMNS)
 _REPLACED = RECORD_COLUMNS[1:]  # the key itself stays
@@ -192,8 +198,20 @@ FORGET_WRITERS = (
     "DELETE FROM writers WHERE writer IN ("
     "SELECT writer FROM writers WHERE seen_at < now() - interval '30 days' FOR UPDATE SKIP LOCKED)"
 )
-ENTER = (
-    "UPDATE writers SET batch = $2, seen_at = now()"
-    " WHERE writer = $1 AND batch < $2 RETURNING batch"
-)
 LAST_BATCH = "SELECT batch FROM writers WHERE writer = $1"
+
+
+def beginning(locks: Collection[int], *, writer: int, batch: int) -> str:
+    """How every batch begins, in one trip: its transaction, its locks, its number.
+
+    The locks are taken in ascending order, and each statement sees what was committed before it
+    began, so what is read after the locks is what they protect. ``UPDATE 1`` says that the batch
+    was not committed yet. Nothing but numbers of our own is put in.
+    """
+    keys = ",".join(str(key) for key in sorted(locks))
+    return (
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"  # noqa: S608 (numbers)
+        f" SELECT pg_advisory_xact_lock(key) FROM unnest('{{{keys}}}'::bigint[]) AS key;"
+        f" UPDATE writers SET batch = {batch:d}, seen_at = now()"
+        f" WHERE writer = {writer:d} AND batch < {batch:d}"
+    )
