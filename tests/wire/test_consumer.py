@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from tests.amqp import QUICK, Line, Troubles, declared
 from tests.broker import Broker
+from tests.frame_count import counted_frames
 from tests.proxy import Proxy, proxy_to
 from tests.waiting import until
 from worker.adapters.clock import SystemClock
@@ -134,6 +135,42 @@ async def test_a_delivery_is_handled_and_then_acknowledged(broker: Broker) -> No
         await stage.empty()
         assert [delivery.redelivered for delivery in stage.desk.deliveries] == [False, True]
         assert stage.desk.deliveries[1].delivery_count == 1
+
+
+async def test_what_finishes_later_is_acknowledged_without_what_is_still_under_way(
+    broker: Broker,
+) -> None:
+    """One acknowledgement may stand for several, but never for a payment that is being made."""
+    held = asyncio.Event()
+
+    async def decide(delivery: Delivery) -> Handled:
+        if delivery.body == b"slow":
+            await held.wait()
+        return _ACKNOWLEDGE
+
+    async with _stage(broker) as stage:
+        stage.desk.decide = decide
+        await _sent(stage, "before", "slow", "after", "last")
+        await until(lambda: len(stage.desk.handled) == 3)
+        stage.proxy.cut()
+        await until(lambda: len(stage.desk.deliveries) == 5)
+        assert stage.desk.bodies[4] == "slow"
+        held.set()
+        await until(lambda: len(stage.desk.handled) == 5)
+        await stage.empty()
+
+
+async def test_deliveries_that_finish_together_are_acknowledged_together(broker: Broker) -> None:
+    async with counted_frames(broker.port) as relay:
+        async with _stage(replace(broker, port=relay.port)) as stage:
+            stage.desk.gate.clear()
+            await _sent(stage, *(str(number) for number in range(20)))
+            await until(lambda: stage.consumer.in_flight == 20)
+            before = relay.frames["Basic.Ack"]
+            stage.desk.gate.set()
+            await until(lambda: len(stage.desk.handled) == 20)
+            await stage.empty()
+        assert relay.frames["Basic.Ack"] - before == 1
 
 
 async def test_a_delivery_says_where_it_came_from(broker: Broker) -> None:
