@@ -25,7 +25,6 @@ from worker.letters import (
     folded,
 )
 from worker.lifecycle.duplicates import NO_ORDER
-from worker.lifecycle.limits import may_be_applied
 from worker.look_ups import Doubt, LookUp, LookUpPlan, PlanState
 from worker.model import EmailMark, Facts, Fingerprint, Origin, RunMode, Secret
 from worker.ports import Clock, StoreUnavailableError, View
@@ -787,7 +786,7 @@ def _letter_entry(
             state=record.state,
             operation_class=record.operation_class,
             link_published=record.link_published,
-            may_be_applied=may_be_applied(record),
+            may_be_applied=record.unknown_attempts > record.cleared_attempts,
             is_expired=too_late or record.first_seen < first_seen_before,
             names_order=record.facts.id_commande not in {None, NO_ORDER},
             is_superseded=_is_superseded(tables, record.operation_id, record.fingerprint),

@@ -215,6 +215,33 @@ async def test_an_open_operation_is_found_without_an_answer(store: ObservableSto
     assert await store.find(number(1)) == (sample_record(), None)
 
 
+@pytest.mark.parametrize(
+    "name", ["facts", "message_id", "duplicate_of", "fingerprint", "origin", "first_seen"]
+)
+async def test_what_hardly_ever_changes_is_written_when_it_does(
+    store: ObservableStore, name: str
+) -> None:
+    """By a change that has looked at the row, as all of ours have."""
+    await write(store, replace(sample_record(), duplicate_of=number(9)))
+    changes: dict[str, object] = {
+        "facts": replace(sample_record().facts, id_client="7", id_commande="8"),
+        "message_id": None,
+        "duplicate_of": None,
+        "fingerprint": None,
+        "origin": Origin("web"),
+        "first_seen": START + SECOND,
+    }
+
+    def apply(view: View) -> Change[Record]:
+        before = view.record(number(1))
+        assert before is not None
+        after = replace(before, version=2, **{name: changes[name]})  # type: ignore[arg-type] # by name
+        return Change(result=after, records=(after,))
+
+    after = await store.transact(Needs((number(1),)), apply)
+    assert await store.find(number(1)) == (after, None)
+
+
 async def test_a_later_version_replaces_the_whole_row(store: ObservableStore) -> None:
     await write(store, replace(sample_record(), link=some.LINK, item_id="17"))
     await write(store, decided_record(), answers=(sample_answer(),))

@@ -1,8 +1,9 @@
 """What one transaction sees and writes: for brief works in the event loop, else in a thread."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
@@ -30,7 +31,7 @@ from worker.adapters.store_rows.records import (
     tombstone_row,
 )
 from worker.adapters.store_rows.switches import approval_row, switch_row
-from worker.adapters.store_rows.values import Scalar, to_micros
+from worker.adapters.store_rows.values import FACT_COLUMNS, Row, Scalar, to_micros
 from worker.adapters.store_sqlite.audit import linked
 from worker.adapters.store_sqlite.switches import INSERT_APPROVAL, UPSERT_SWITCH, find_switch
 from worker.model import Fingerprint
@@ -66,11 +67,28 @@ SELECT_TOMBSTONE = (
     f"SELECT {_columns(TOMBSTONE_COLUMNS)} FROM tombstones"  # noqa: S608
     " WHERE payment_id = ? AND until > ?"
 )
-_REPLACED = RECORD_COLUMNS[1:]  # the key itself stays, so its index is not touched
-UPDATE_RECORD = (
-    f"UPDATE operations SET {', '.join(f'{name} = ?' for name in _REPLACED)}"  # noqa: S608
-    " WHERE operation_id = ? AND version = ?"
+
+
+def _update(names: tuple[str, ...]) -> str:
+    return (
+        f"UPDATE operations SET {', '.join(f'{name} = ?' for name in names)}"  # noqa: S608
+        " WHERE operation_id = ? AND version = ?"
+    )
+
+
+UPDATE_RECORD = _update(RECORD_COLUMNS[1:])  # the key itself stays: its index is not touched
+# What is nearly always written as it was. An index is written anew wherever the statement names
+# one of its columns, whatever its value: naming those that people look payments up by made a
+# payment's two writes a fifth dearer (measured: 167 us of a processor instead of 137).
+_STEADY = (
+    *("kind", "payment_id", "identity", "fingerprint", "origin", *FACT_COLUMNS),
+    *("first_seen", "created_at", "not_after", "message_id", "correlation_id", "traceparent"),
+    *("duplicate_of", "email_mark"),
 )
+_MOVED = tuple(name for name in RECORD_COLUMNS[1:] if name not in _STEADY)
+UPDATE_MOVED = _update(_MOVED)
+_steady_of = itemgetter(*(RECORD_COLUMNS.index(name) for name in _STEADY))
+_moved_of = itemgetter(*(RECORD_COLUMNS.index(name) for name in _MOVED))
 INSERT_RECORD = _insert("operations", RECORD_COLUMNS)
 _MARKS = ("event_confirmed", "letter_confirmed", "resends")
 _REWRITTEN = tuple(name for name in ANSWER_COLUMNS[1:] if name not in _MARKS)
@@ -131,11 +149,12 @@ class SqliteView:
         self._needs = needs
         self._now = now
         self._owner_id: UUID | None = None
+        self.rows: dict[bytes, Row] = {}
 
     def record(self, operation_id: UUID) -> Record | None:
         self._check(operation_id)
         row = self._connection.execute(SELECT_RECORD, (operation_id.bytes,)).fetchone()
-        return None if row is None else self._known.read(row)
+        return None if row is None else self._read(row)
 
     def answer(self, operation_id: UUID) -> Answer | None:
         self._check(operation_id)
@@ -147,9 +166,13 @@ class SqliteView:
         row = self._connection.execute(SELECT_OWNER, (fingerprint,)).fetchone()
         if row is None:
             return None
-        record = self._known.read(row)
+        record = self._read(row)
         self._owner_id = record.operation_id
         return record
+
+    def _read(self, row: Row) -> Record:
+        self.rows[row[0]] = row
+        return self._known.read(row)
 
     def tombstone(self, payment_id: UUID) -> Tombstone | None:
         self._check(payment_id)
@@ -193,9 +216,10 @@ def run_change(
 
     One that fails half-way is undone by whoever runs it: see ``jobs.Job``.
     """
-    change = apply(SqliteView(connection, vault, known, needs=needs, now=now))
+    view = SqliteView(connection, vault, known, needs=needs, now=now)
+    change = apply(view)
     acts = [_Write(*each) for each in linked(connection, change.audit)]
-    for write in (*_writes(change, vault, known, now), *_operator_writes(change), *acts):
+    for write in (*_writes(change, vault, known, view.rows, now), *_operator_writes(change), *acts):
         write.run(connection)
     return change.result
 
@@ -226,17 +250,28 @@ def _operator_writes(change: Change[Result]) -> Iterator[_Write]:
 
 
 def _writes(
-    change: Change[Result], vault: Vault, known: KnownRecords, now: datetime
+    change: Change[Result],
+    vault: Vault,
+    known: KnownRecords,
+    before: Mapping[bytes, Row],
+    now: datetime,
 ) -> Iterator[_Write]:
-    """Every statement of a change, its values ready, before the first of them runs."""
+    """Every statement of a change, its values ready, before the first of them runs.
+
+    ``before`` are the rows that it was decided by, by their keys.
+    """
     seals = Seals(vault)
     for record in change.records:
         row = record_row(record, seals)
         known.wrote(row, record)
         if record.version == 1:
             yield _Write(INSERT_RECORD, row, record)
+            continue
+        replaced, place = before.get(record.operation_id.bytes), (row[0], record.version - 1)
+        if replaced is not None and _steady_of(replaced) == _steady_of(row):
+            yield _Write(UPDATE_MOVED, (*_moved_of(row), *place), record)
         else:
-            yield _Write(UPDATE_RECORD, (*row[1:], row[0], record.version - 1), record)
+            yield _Write(UPDATE_RECORD, (*row[1:], *place), record)
     for answer in change.answers:
         row = answer_row(answer, seals)
         yield _Write(UPSERT_ANSWER, row)
