@@ -126,10 +126,10 @@ async def test_one_account_stands_still_under_load_and_the_other_goes_on(
             assert await worker.counted("account_paused", provider=SHOP) == 0
             shown = (await site.installation.run("accounts", "--json")).rows
             assert [(row["account"], row["state"]) for row in shown] == [
-                (BANK, "paused"),
                 (SHOP, "called"),
+                (BANK, "paused"),
             ]
-            assert shown[0]["why"] == "ticket 4711"
+            assert shown[1]["why"] == "ticket 4711"
             assert (await switched(site, "pause", BANK))["changed"] is False
         await switched(site, "resume", BANK)
         events = await answers_of(erp, [*asked, held, under_way])

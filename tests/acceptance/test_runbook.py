@@ -211,6 +211,31 @@ async def replayed_by_mistake(broker: Broker, directory: Path, section: Section)
         assert await site.erp.depth("dlq") == len(sent) - done
 
 
+async def stop_everything(broker: Broker, directory: Path, section: Section) -> None:
+    async with machine(broker, directory) as site:
+        first = await site.erp.answer(await site.erp.send(order()))
+        operator = await logged_in(site, section)
+        await operator.types("payment-worker accounts")
+        await operator.types("payment-worker accounts pause --all")
+        waiting = [await site.erp.send(each()) for each in (order, basket_order) * 2]
+        await site.erp.has_depth("work", 4)
+        await operator.types("curl")
+        await operator.types("payment-worker check")
+        await operator.types("payment-worker accounts pause safedebit")
+        await operator.types("payment-worker accounts resume --all")
+        answers = [await site.erp.answer(each) for each in waiting[1::2]]
+        for each in waiting[::2]:
+            await site.erp.rung(each, "30s")
+        await operator.types("payment-worker accounts resume safedebit")
+        answers += [await site.erp.answer(each, seconds=60.0) for each in waiting[::2]]
+        await operator.types("payment-worker accounts probe")
+        await operator.types("payment-worker accounts")
+        await operator.types("payment-worker audit verify")
+        operator.ends()
+        applied = [applied_for(event, site.simulator.applied) for event in (first, *answers)]
+        assert applied == [1] * 5
+
+
 async def queue_grows(broker: Broker, directory: Path, section: Section) -> None:
     password = "accounts__safedebit__test__password"  # noqa: S105 - the name of its file
 
@@ -418,6 +443,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "Wrong credentials": wrong_credentials,
     "DCP says it got no answer": no_answer,
     "Replayed by mistake": replayed_by_mistake,
+    "Stop everything": stop_everything,
     "The queue grows": queue_grows,
     "An unknown outcome": unknown_outcome,
     "Paid although we said failed": paid_although_failed,

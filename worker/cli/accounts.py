@@ -161,7 +161,7 @@ def _wish(account: str | None, reason: str, *, is_every: bool) -> SwitchWish:
 
 
 def _known(context: CommandContext) -> tuple[str, ...]:
-    return tuple(context.loaded().settings.accounts)
+    return tuple(sorted(context.loaded().settings.accounts))
 
 
 def _expect_known(context: CommandContext, account: str, others: Mapping[str, object]) -> None:
@@ -172,7 +172,7 @@ def _expect_known(context: CommandContext, account: str, others: Mapping[str, ob
             f"The settings have no account {account}.",
             exit_code=ExitCode.USAGE,
             field="ACCOUNT",
-            fix=f"There are: {', '.join(sorted(_known(context)))}.",
+            fix=f"There are: {', '.join(_known(context))}.",
         )
 
 
