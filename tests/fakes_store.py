@@ -719,6 +719,10 @@ def _write(tables: MemoryTables, change: Change[Result], now: datetime) -> None:
             answer if before is None else _merged(before, answer)
         )
     tables.attempts.extend(change.attempts)
+    if change.disowned is not None:
+        fingerprint, operation_id = change.disowned
+        if tables.owners.get(fingerprint) == operation_id:
+            del tables.owners[fingerprint]
     if change.owner is not None:
         fingerprint, operation_id = change.owner
         tables.owners[fingerprint] = operation_id

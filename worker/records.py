@@ -437,8 +437,8 @@ class Change(Generic[Result_co]):
     """What a transaction decided: its result, and the rows to write with it, all or none.
 
     A record with ``version`` 1 is inserted; any other replaces the row of ``version - 1``.
-    ``owner`` makes an operation the owner of a fingerprint. ``look_up_plan`` is given back with
-    the change, if it still carries the token that took it.
+    ``owner`` makes an operation the owner of a fingerprint, ``disowned`` takes one from it.
+    ``look_up_plan`` is given back with the change, if it still carries the token that took it.
     """
 
     result: Result_co
@@ -446,6 +446,7 @@ class Change(Generic[Result_co]):
     answers: tuple[Answer, ...] = ()
     attempts: tuple[AttemptEntry, ...] = ()
     owner: tuple[Fingerprint, UUID] | None = None
+    disowned: tuple[Fingerprint, UUID] | None = None
     tombstones: tuple[Tombstone, ...] = field(default=())
     audit: tuple[AuditEntry, ...] = ()
     restoration: Restoration | None = None

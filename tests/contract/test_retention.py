@@ -395,3 +395,18 @@ async def test_a_person_stays_where_something_is_still_owed_or_not_known(
     assert not await retention.erase_people(everything)
     for n in range(1, 5):
         assert (await found(store, n))[0].email == EMAIL
+
+
+async def test_a_content_is_taken_from_its_owner_and_from_nobody_else(
+    store: ObservableStore,
+) -> None:
+    await fill(store, paid(), answer_of())
+    needs = Needs((number(1),), fingerprint(1))
+    await write(store, disowned=(fingerprint(1), number(2)))
+    owner = await store.transact(needs, lambda view: _owner(view.owner(fingerprint(1))))
+    assert owner is not None
+    assert owner.operation_id == number(1)
+    await write(store, disowned=(fingerprint(1), number(1)))
+    assert await store.transact(needs, lambda view: _owner(view.owner(fingerprint(1)))) is None
+    await write(store, owner=(fingerprint(1), number(1)), disowned=(fingerprint(1), number(1)))
+    assert await store.transact(needs, lambda view: _owner(view.owner(fingerprint(1))))

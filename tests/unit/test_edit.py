@@ -65,6 +65,7 @@ def test_the_fingerprint_changes_and_the_audit_tells_of_it_without_the_address()
     assert row == replace(
         record, version=record.version + 1, updated_at=NOW, fingerprint=AFTER.fingerprint
     )
+    assert change.disowned == (BEFORE.fingerprint, record.operation_id)
     (entry,) = change.audit
     assert (entry.actor, entry.action, entry.operation_id) == ("anna", "edit", row.operation_id)
     assert entry.detail == "e-mail changed, sequence 1: customer called"

@@ -86,7 +86,16 @@ def edit_email(view: View, wish: EditWish, now: datetime) -> Change[Edited | Not
         operation_id=record.operation_id,
         detail=f"e-mail changed, sequence {record.sequence}: {wish.reason}",
     )
-    return Change(result=Edited(record.sequence), records=(edited,), audit=(audit,))
+    # Nobody is looked up by what it no longer asks for, and the hash contains the old e-mail.
+    is_new = record.fingerprint is not None and record.fingerprint != edited.fingerprint
+    return Change(
+        result=Edited(record.sequence),
+        records=(edited,),
+        audit=(audit,),
+        disowned=(record.fingerprint, record.operation_id)
+        if is_new and record.fingerprint
+        else None,
+    )
 
 
 def bar_to_edit(record: Record | None) -> str | None:

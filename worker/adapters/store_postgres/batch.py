@@ -203,6 +203,8 @@ class Transaction:
         await self._write_records(writes)
         await self._bulk(sql.UPSERT_ANSWERS, list(writes.answers.values()))
         await self._bulk(sql.INSERT_ATTEMPTS, writes.attempts)
+        disowned = [(fingerprint, owner.bytes) for fingerprint, owner in writes.disowned]
+        await self._bulk(sql.DELETE_OWNERS, disowned)
         owners = [(fingerprint, owner.bytes) for fingerprint, owner in writes.owners.items()]
         await self._bulk(sql.UPSERT_OWNERS, owners)
         if writes.purge_until is not None:

@@ -51,6 +51,7 @@ class Writes:
     answers: dict[UUID, Values] = field(default_factory=dict)
     attempts: list[Values] = field(default_factory=list)
     owners: dict[Fingerprint, UUID] = field(default_factory=dict)
+    disowned: list[tuple[Fingerprint, UUID]] = field(default_factory=list)
     tombstones: dict[UUID, Values] = field(default_factory=dict)
     purge_until: int | None = None
     audit: list[AuditEntry] = field(default_factory=list)
@@ -204,6 +205,8 @@ class Overlay:
             self._answers[answer.event.event_id] = answer
             self.writes.answers[answer.event.event_id] = row
         self.writes.attempts += attempt_rows
+        if change.disowned is not None:
+            self._disown(*change.disowned)
         if change.owner is not None:
             fingerprint, operation_id = change.owner
             self._owners[fingerprint] = operation_id
@@ -230,6 +233,12 @@ class Overlay:
         self._versions[key] = record.version
         self._records[key] = record
         self._known.wrote(row, record)
+
+    def _disown(self, fingerprint: Fingerprint, operation_id: UUID) -> None:
+        for owners in (self._owners, self.writes.owners):
+            if owners.get(fingerprint) == operation_id:
+                del owners[fingerprint]
+        self.writes.disowned.append((fingerprint, operation_id))
 
     def _merged(self, answer: Answer) -> Answer:
         """What the broker confirmed once stays confirmed, until it is to be sent again."""

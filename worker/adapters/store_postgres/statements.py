@@ -153,6 +153,11 @@ UPSERT_OWNERS = (
     insertion("fingerprints", OWNER_COLUMNS)
     + " ON CONFLICT (fingerprint) DO UPDATE SET operation_id = excluded.operation_id"
 )
+DELETE_OWNERS = (
+    f"DELETE FROM fingerprints USING unnest({_arrays(OWNER_COLUMNS)})"  # noqa: S608 (own names)
+    f" AS given ({columns(OWNER_COLUMNS)}) WHERE fingerprints.fingerprint = given.fingerprint"
+    " AND fingerprints.operation_id = given.operation_id"
+)
 # What another worker is just purging needs no second broom.
 PURGE_TOMBSTONES = (
     "DELETE FROM tombstones WHERE payment_id IN ("

@@ -111,6 +111,7 @@ UPSERT_OWNER = (
     _insert("fingerprints", ("fingerprint", "operation_id"))
     + " ON CONFLICT (fingerprint) DO UPDATE SET operation_id = excluded.operation_id"
 )
+DELETE_OWNER = "DELETE FROM fingerprints WHERE fingerprint = ? AND operation_id = ?"
 UPSERT_TOMBSTONE = (
     _insert("tombstones", TOMBSTONE_COLUMNS)
     + " ON CONFLICT (payment_id) DO UPDATE SET origin = excluded.origin, until = excluded.until"
@@ -278,9 +279,7 @@ def _writes(
     for attempt in change.attempts:
         row = attempt_row(attempt, seals)
         yield _Write(INSERT_ATTEMPT, (*row, row[0]))
-    if change.owner is not None:
-        fingerprint, operation_id = change.owner
-        yield _Write(UPSERT_OWNER, (fingerprint, operation_id.bytes))
+    yield from _owner_writes(change)
     for tombstone in change.tombstones:
         yield _Write(PURGE_TOMBSTONES, (to_micros(now),))
         yield _Write(UPSERT_TOMBSTONE, tombstone_row(tombstone))
@@ -293,3 +292,11 @@ def _writes(
         yield _Write(CONCLUDE_LOOK_UP, conclusion_row(change.look_up_plan))
     if seals:
         yield _Write(NOTE_KEY, (vault.key_ids[0], to_micros(now)))
+
+
+def _owner_writes(change: Change[Result]) -> Iterator[_Write]:
+    """What is taken from an owner goes first: the same change may give it another."""
+    for statement, owned in ((DELETE_OWNER, change.disowned), (UPSERT_OWNER, change.owner)):
+        if owned is not None:
+            fingerprint, operation_id = owned
+            yield _Write(statement, (fingerprint, operation_id.bytes))
