@@ -6,9 +6,10 @@ what can be done and says what cannot yet; settled and erased again, nothing of 
 
 import asyncio
 import json
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -36,6 +37,7 @@ DOUBTFUL = "sim+http-500-after@private.example"
 COMMENT = "planted comment, card 4111111111111111"
 PASSWORDS = ("planted-link-password", "planted-signing-key")
 CLIENT = "77001"
+FORTY_DAYS = 40 * 86_400 * 1_000_000
 QUICK_SWEEPER = (sys.executable, "-m", "tests.acceptance.quick_sweeper")
 REASON = ("--reason", "data-protection request 4711", "--yes", "--json")
 
@@ -83,6 +85,23 @@ class Desk:
         finally:
             connection.terminate()
 
+    async def neighbour_grows_old(self) -> None:
+        """Have the neighbour's payment be forty days old."""
+        aged = (
+            f"UPDATE operations SET created_at = created_at - {FORTY_DAYS},"  # noqa: S608 - a number
+            f" decided_at = decided_at - {FORTY_DAYS} WHERE id_client = '1'"
+        )
+        if self.address is None:
+            with closing(sqlite3.connect(self.installation.ledger, timeout=5)) as file:
+                file.execute(aged)
+                file.commit()
+            return
+        connection = await connect(self.address)
+        try:
+            await connection.execute(aged)
+        finally:
+            connection.terminate()
+
     async def sealed(self) -> int:
         """Values that are encrypted, and marks that e-mails are found by."""
         (key,) = json.loads((await self.runs("ledger", "keys", "--json")).output)
@@ -117,6 +136,7 @@ async def at_desk(
         for account, password in zip(("safedebit", "combo"), PASSWORDS, strict=True):
             installation.table("accounts", account, "test")["password"] = password
         installation.settings["log"] = {"level": "debug"}
+        installation.settings["retention"] = {"every": "1s"}
         if address is not None:
             installation.use_postgres(address)
         installation.write()
@@ -185,6 +205,7 @@ async def test_a_customer_is_erased_and_nothing_of_him_is_found(desk: Desk, tmp_
     await what_is_over_is_erased(desk, life)
     await what_is_in_doubt_is_erased_once_it_is_settled(desk, life)
     await the_outcome_stays(desk, life)
+    await what_is_past_its_time_is_erased_by_the_worker(desk)
     await nothing_is_found(desk, life)
 
 
@@ -264,14 +285,27 @@ async def the_outcome_stays(desk: Desk, life: Life) -> None:
     assert acts == ["erase"]
 
 
-async def nothing_is_found(desk: Desk, life: Life) -> None:
+async def what_is_past_its_time_is_erased_by_the_worker(desk: Desk) -> None:
     assert await desk.sealed() == 1  # the neighbour's mark
+    await desk.neighbour_grows_old()
+    await desk.worker.tells("retention.done")
+    assert await desk.sealed() == 0
+    done = await desk.runs("ledger", "maintain", "--dry-run", "--json")
+    assert done.data["held"] == 0
+
+
+async def nothing_is_found(desk: Desk, life: Life) -> None:
+    plan = desk.installation.directory / "all.plan"
+    await desk.runs("dead-letters", "plan", "--all", "--output", str(plan))
+    exported = await desk.runs("audit", "export", "--output", "-")
     _, metrics = await desk.worker.asks("/metrics")
     traces = {
         **await desk.ledger(),
         "log": desk.worker.log.read_bytes(),
         "complaint": desk.worker.complaint.read_bytes(),
         "metrics": metrics.encode(),
+        "plan": plan.read_bytes(),
+        "audit": exported.output.encode(),
     }
     for number, message in enumerate(desk.erp.heard):
         about = (message.headers, message.correlation_id, message.type, message.routing_key)

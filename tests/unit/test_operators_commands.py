@@ -249,7 +249,15 @@ def test_a_ledger_with_nothing_past_its_time_is_left_as_it_is(
         assert program.run([*sound, *words, "--json"]) == 0
         told = json.loads(capsys.readouterr().out)
         assert told.pop("dry_run") is ("--dry-run" in words)
-        assert set(told) == {"emails", "links", "rows", "runs", "tombstones", "held"}
+        assert set(told) == {
+            "emails",
+            "links",
+            "rows",
+            "runs",
+            "tombstones",
+            "held",
+            "overdue_letters",
+        }
         assert not any(told.values())
     assert program.run([*sound, "ledger", "maintain"]) == 0
     assert "Erased 0 e-mails, 0 links, 0 operations" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from tests.store_samples import (
     decided_record,
     number,
     sample_answer,
+    sample_letter,
     write,
 )
 from worker.ledger import Ledger
@@ -95,6 +96,19 @@ async def test_what_was_erased_is_noted_by_number_and_nothing_else_is() -> None:
     (act,) = desk.store.tables.audit
     assert (act.actor, act.action, act.operation_id) == ("anna", "maintain", None)
     assert act.detail.startswith("e-mails 1, links 0, rows 0")
+
+
+async def test_a_letter_that_nobody_has_seen_to_is_told_once_it_is_overdue() -> None:
+    desk = Desk()
+    answer = replace(sample_answer(sequence=0, letter=sample_letter()), event_confirmed=True)
+    record = replace(decided_record(version=1, state=State.FAILED), decided_at=START)
+    await write(desk.store, record, answers=(answer,))
+    desk.pass_days(180)
+    assert (await desk.keeper.maintain()).overdue_letters == 0
+    desk.pass_days(1)
+    assert await desk.keeper.maintain() == Kept(overdue_letters=1)
+    desk.pass_days(300)
+    assert await desk.keeper.maintain() == Kept(held=1, overdue_letters=1)
 
 
 async def test_two_runs_never_work_at_once() -> None:

@@ -7,6 +7,7 @@ import typer
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
+from worker.cli.money import counted
 from worker.cli.opened_ledger import opened_store, run_with_ledger
 from worker.operators.retention import Keeper, Kept
 from worker.operators.walks import QueueLockedError
@@ -72,6 +73,7 @@ def show_kept(context: CommandContext, kept: Kept, *, is_dry: bool) -> None:
                 "runs": kept.runs,
                 "tombstones": kept.tombstones,
                 "held": kept.held,
+                "overdue_letters": kept.overdue_letters,
             }
         )
         return
@@ -80,3 +82,9 @@ def show_kept(context: CommandContext, kept: Kept, *, is_dry: bool) -> None:
         f"{verb} {kept.emails} e-mails, {kept.links} links, {kept.rows} operations,"
         f" {kept.runs} replay runs and {kept.tombstones} tombstones; {kept.held} held."
     )
+    if kept.overdue_letters:
+        context.output.warn(
+            f"{counted(kept.overdue_letters, 'dead letter')} past `retention.letters`: each holds"
+            " a whole request, and its row stays as long.",
+            fix="Replay or resolve them: payment-worker dead-letters",
+        )

@@ -210,9 +210,10 @@ class LetterEraser:
                 pass  # left alone although decided: its letter is stale, and nobody's
             case other:
                 assert_never(other)
-        await letter.remove()
         if letter.is_unanswered:
+            # Before it goes: a list that names it still would never be told that it has left.
             await self._ledger.forget_unanswered(operation_id)
+        await letter.remove()
         done.removed.add(operation_id)
         return True
 

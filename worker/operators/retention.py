@@ -9,11 +9,12 @@ A payment whose fingerprint is erased keeps its key: a request under it gets the
 whatever it asks for by then, and the provider is not called (contract section 2).
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from worker.ledger import Ledger
+from worker.letters import LetterFilter, LetterGroup
 from worker.operators.walks import QueueHold, holding
 from worker.ports import Retention
 from worker.records import Erased, Stretch
@@ -31,6 +32,7 @@ class Kept:
     """What a run erased, and how much was due by its age and had to stay.
 
     ``held`` is open or in doubt, unpublished, or has a dead letter that nobody has seen to.
+    ``overdue_letters`` are dead letters that are older than a person should let them grow.
     """
 
     emails: int = 0
@@ -39,6 +41,7 @@ class Kept:
     runs: int = 0
     tombstones: int = 0
     held: int = 0
+    overdue_letters: int = 0
 
     @property
     def is_nothing(self) -> bool:
@@ -86,7 +89,12 @@ class Keeper:
             runs=runs.erased,
             tombstones=stones,
             held=emails.kept + links.kept + rows.kept,
+            overdue_letters=sum(group.count for group in await self._letters_before(now)),
         )
+
+    async def _letters_before(self, now: datetime) -> Sequence[LetterGroup]:
+        wanted = LetterFilter(until=now - self._periods.letters)
+        return await self._ledger.letter_groups(wanted)
 
     async def _each(
         self,
