@@ -156,6 +156,7 @@ class MemoryStore:
             attempts=tuple(e for e in self.tables.attempts if e.operation_id == operation_id),
             audit=tuple(e for e in self.tables.audit if e.operation_id == operation_id),
             look_ups=tuple(e for e in self.tables.look_ups if e.operation_id == operation_id),
+            look_up_plan=self.tables.look_up_plans.get(operation_id),
         )
 
     async def take_unpublished(

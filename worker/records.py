@@ -302,7 +302,7 @@ class History:
     """All that the ledger remembers of one operation, each in the order it was written.
 
     ``answers`` are its decisions by sequence, that of a repeat or a cancellation included,
-    ``look_ups`` what was read about it at its provider.
+    ``look_ups`` what was read about it at its provider, ``look_up_plan`` when it is read next.
     """
 
     record: Record
@@ -310,6 +310,7 @@ class History:
     attempts: tuple[AttemptEntry, ...]
     audit: tuple[AuditEntry, ...]
     look_ups: tuple[LookUp, ...] = ()
+    look_up_plan: LookUpPlan | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

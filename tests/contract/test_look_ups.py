@@ -181,6 +181,7 @@ async def test_a_concluded_step_is_kept_with_its_plan(store: ObservableStore) ->
     history = await store.history(number(1), events=[])
     assert history is not None
     assert history.look_ups == (look_up_of(), replace(look_up_of(), reference="second"))
+    assert history.look_up_plan == replace(plan_of(1), steps=1, due_at=LEASE)
     await conclude(store, later, look_up_of(step=2))
     after = await store.history(number(1), events=[])
     assert after is not None

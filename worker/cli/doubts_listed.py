@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, assert_never
 
 import typer
 
@@ -13,7 +13,7 @@ from worker.cli.exit_codes import ExitCode
 from worker.cli.money import euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format
-from worker.look_ups import LookUp
+from worker.look_ups import LookUp, LookUpPlan, PlanState
 from worker.model import ProviderKind
 from worker.operators.doubts import Doubt, Doubts, Word
 from worker.records import AttemptEntry, Kind
@@ -108,7 +108,22 @@ def lines_of(doubt: Doubt, now: datetime) -> Iterator[str]:
         for each in doubt.history.look_ups:
             if each.step == step:  # every reference that it was sent under
                 yield f"last look-up: {_read(each)}"
+    if (plan := doubt.history.look_up_plan) is not None:
+        yield _next_look_up(plan)
     yield from (f"then: {each}" for each in commands_for(doubt))
+
+
+def _next_look_up(plan: LookUpPlan) -> str:
+    """Whether there is something to wait for."""
+    match plan.state:
+        case PlanState.PLANNED if plan.due_at is not None:
+            return f"next look-up: {plan.due_at:%Y-%m-%d %H:%M:%SZ}"
+        case PlanState.BREAK:
+            return "next look-up: none, the provider has another amount: this needs a person"
+        case PlanState.PLANNED | PlanState.EXHAUSTED | PlanState.ENDED:
+            return "next look-up: none, this waits for a person"
+        case other:
+            assert_never(other)
 
 
 def _read(each: LookUp) -> str:
@@ -199,6 +214,7 @@ def age_of(span: timedelta) -> str:
 def row_of(doubt: Doubt, now: datetime) -> dict[str, object]:
     """A doubt for programs."""
     record, facts = doubt.record, doubt.record.facts
+    plan = doubt.history.look_up_plan
     return {
         "payment_id": record.operation_id,
         "kind": record.kind,
@@ -231,6 +247,8 @@ def row_of(doubt: Doubt, now: datetime) -> dict[str, object]:
             }
             for each in doubt.history.look_ups
         ],
+        "next_look_up_at": None if plan is None else plan.due_at,
+        "look_ups_state": None if plan is None else plan.state,
         "has_kept_link": doubt.has_kept_link,
         "duplicate_of": record.duplicate_of,
         "unlocked": doubt.is_unlocked,

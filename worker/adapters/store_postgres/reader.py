@@ -22,7 +22,12 @@ from worker.adapters.store_rows.history import (
     read_attempt,
     read_audit,
 )
-from worker.adapters.store_rows.look_ups import LOOK_UP_COLUMNS, read_look_up
+from worker.adapters.store_rows.look_ups import (
+    LOOK_UP_COLUMNS,
+    PLAN_COLUMNS,
+    read_look_up,
+    read_plan,
+)
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
 from worker.adapters.store_rows.values import Row, time_or_none, to_micros
 from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Standing
@@ -65,6 +70,7 @@ _AUDIT = (
     " WHERE operation_id IS NOT DISTINCT FROM $1 ORDER BY entry"
 )
 
+_PLAN = f"SELECT {sql.columns(PLAN_COLUMNS)} FROM look_up_plans WHERE operation_id = $1"  # noqa: S608
 _LOOK_UPS = (
     f"SELECT {sql.columns(LOOK_UP_COLUMNS)} FROM look_ups"  # noqa: S608
     " WHERE operation_id = $1 ORDER BY position"
@@ -98,6 +104,7 @@ class Reader:
             attempts = await connection.fetch(_ATTEMPTS, operation_id.bytes)
             audit = await connection.fetch(_AUDIT, operation_id.bytes)
             look_ups = await connection.fetch(_LOOK_UPS, operation_id.bytes)
+            plan = await connection.fetchrow(_PLAN, operation_id.bytes)
             answers = [read_answer(tuple(row), self._vault) for row in found]
             return History(
                 record=read_record(tuple(rows[0])[: len(RECORD_COLUMNS)], self._vault),
@@ -105,6 +112,7 @@ class Reader:
                 attempts=tuple(read_attempt(tuple(row), self._vault) for row in attempts),
                 audit=tuple(read_audit(tuple(row)) for row in audit),
                 look_ups=tuple(read_look_up(tuple(row)) for row in look_ups),
+                look_up_plan=None if plan is None else read_plan(tuple(plan)),
             )
 
         return await self.read(look)

@@ -21,7 +21,7 @@ from worker.adapters.store_rows.history import (
     read_audit,
 )
 from worker.adapters.store_rows.values import time_or_none, to_micros
-from worker.adapters.store_sqlite.look_ups import look_ups_of
+from worker.adapters.store_sqlite.look_ups import look_up_plans, look_ups_of
 from worker.adapters.store_sqlite.view import find_answer, find_record
 from worker.ports import StoreUnavailableError
 from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Standing
@@ -92,12 +92,14 @@ class Reader:
                 return None
             rows = [self._connection.execute(_ANSWER, (each.bytes,)).fetchone() for each in events]
             answers = [read_answer(row, self._vault) for row in rows if row is not None]
+            plans = look_up_plans(self._connection, operations=[operation_id])
             return History(
                 record=record,
                 answers=tuple(sorted(answers, key=in_order)),
                 attempts=tuple(self._attempts(operation_id)),
                 audit=tuple(self._audit(operation_id)),
                 look_ups=tuple(look_ups_of(self._connection, operation_id)),
+                look_up_plan=next(iter(plans), None),
             )
 
         return await self._in_thread(read)
