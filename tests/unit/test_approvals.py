@@ -16,6 +16,7 @@ from worker import __main__ as program
 from worker.adapters.clock import SystemClock
 from worker.cli import letters_replayed, plan_approved
 from worker.codes import Code
+from worker.journal import ReplayRun, RunOptions, RunState
 from worker.ledger import Ledger
 from worker.letters import Verdict
 from worker.model import Environment, RunMode
@@ -25,6 +26,7 @@ from worker.operators.approvals import (
     Undertaking,
     approval_of,
     approve,
+    check_resumption,
     real_cents,
 )
 from worker.operators.plans.files import writing_plan
@@ -115,6 +117,27 @@ async def test_an_approval_is_for_this_very_plan_and_no_more() -> None:
     assert await book.refusal(replace(WANTED, plan_sha256=None)) == "approval_needs_plan"
     assert await book.refusal(replace(WANTED, is_more=True)) == "approval_is_for_plan"
     assert len(book.denied) == 3
+
+
+async def test_who_has_approved_a_large_run_alone_may_not_go_on_with_it() -> None:
+    book = Book()
+    run = ReplayRun(
+        run="R-1",
+        actor="a.pprover",
+        reason="x",
+        plan_sha256="9f2c",
+        options=RunOptions(),
+        state=RunState.STOPPED,
+        started_at=START,
+        wanted=11,
+    )
+    await approve(book.ledger, PLAN, actor="a.pprover", reason="looked at it")
+    for limits in (LIMITS, ApprovalLimits(cents=1)):
+        with pytest.raises(NotApprovedError):
+            await check_resumption(book.ledger, limits, run)
+    await check_resumption(book.ledger, ApprovalLimits(letters=11), run)
+    await check_resumption(book.ledger, LIMITS, replace(run, actor="r.unner"))
+    assert [action for _, action, _ in book.denied] == ["replay_resume"] * 2
 
 
 # --- the commands --------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_planned import plan_error
 from worker.cli.money import counted
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
-from worker.cli.plan_approved import approval_error
+from worker.cli.plan_approved import approval_error, limits_of
 from worker.cli.replay_intent import Intent, asked_for, check_reason, in_words, intended, steps_of
 from worker.cli.replay_place import Account, account_of, opened_place
 from worker.cli.replay_shown import (
@@ -25,7 +25,6 @@ from worker.cli.replay_shown import (
 )
 from worker.journal import ReplayRun, RunOptions, RunState
 from worker.operators.approvals import (
-    ApprovalLimits,
     NotApprovedError,
     Undertaking,
     approval_of,
@@ -134,8 +133,6 @@ async def _note_denied(context: CommandContext, rule: str) -> None:
 async def _allowed(context: CommandContext, intent: Intent) -> Approval | None:
     """The approval that a run needs, if it needs one; raises ``NotApprovedError``."""
     plan = intent.plan
-    asked = context.loaded().settings.operators
-    limits = ApprovalLimits(letters=asked.approval_letters, cents=asked.approval_cents)
     wanted = Undertaking(
         runner=operating_system_account(),
         planner=None if plan is None else plan.actor,
@@ -145,7 +142,7 @@ async def _allowed(context: CommandContext, intent: Intent) -> Approval | None:
         is_more=bool(intent.needs_reason) and plan is not None,
     )
     async with opened_ledger(context) as ledger:
-        return await approval_of(ledger, limits, wanted)
+        return await approval_of(ledger, limits_of(context), wanted)
 
 
 def report(context: CommandContext, account: Account) -> ExitCode:

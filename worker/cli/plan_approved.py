@@ -11,7 +11,7 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_planned import plan_error
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.plan_shown import next_command, show_sums
-from worker.operators.approvals import NotApprovedError, approve
+from worker.operators.approvals import ApprovalLimits, NotApprovedError, approve
 from worker.operators.plans.files import PlanError, read_plan
 from worker.operators.plans.rows import Plan
 from worker.switches import Approval
@@ -74,6 +74,12 @@ def approve_plan(
     context.output.success(f"Approved {path}, until {plan.expires_at:%Y-%m-%d %H:%MZ}.")
     context.output.say(f"Next, by another account: {next_command(plan)}")
     return ExitCode.OK
+
+
+def limits_of(context: CommandContext) -> ApprovalLimits:
+    """Above what the settings ask for another account."""
+    asked = context.loaded().settings.operators
+    return ApprovalLimits(letters=asked.approval_letters, cents=asked.approval_cents)
 
 
 def approval_error(error: NotApprovedError) -> CommandError:

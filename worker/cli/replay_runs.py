@@ -13,6 +13,7 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_replayed import report
 from worker.cli.opened_ledger import opened_journal, run_with_ledger
 from worker.cli.output import Format
+from worker.cli.plan_approved import approval_error, limits_of
 from worker.cli.replay_place import Account, ReplayPlace, account_of, opened_place, steps_now
 from worker.cli.replay_shown import (
     RunShown,
@@ -23,6 +24,7 @@ from worker.cli.replay_shown import (
     tell_end,
 )
 from worker.journal import ReplayResult, ReplayRun
+from worker.operators.approvals import NotApprovedError, check_resumption
 from worker.operators.replays.runner import Runner, end_dead_run, purpose_of, results_of
 from worker.operators.walks import LEASE, QueueLockedError
 from worker.ports import ReplayJournal
@@ -114,7 +116,10 @@ def resume_run(
     No letter is replayed twice by it.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
-    return report(context, run_with_ledger(_resumed(context, run)))
+    try:
+        return report(context, run_with_ledger(_resumed(context, run)))
+    except NotApprovedError as error:
+        raise approval_error(error) from error
 
 
 def show_history(
@@ -188,6 +193,7 @@ async def _stopped(context: CommandContext, name: str) -> ReplayRun:
 async def _resumed(context: CommandContext, name: str) -> Account:
     async with opened_place(context) as place:
         run = replace(await _found(place.journal, name), actor=operating_system_account())
+        await check_resumption(place.ledger, limits_of(context), run)
         with RunShown(context.output, run) as shown:
             ended = await _resumed_when_free(context, place, place.runner(shown), run)
         return await account_of(place.journal, ended)

@@ -7,6 +7,7 @@ plan, and no more: whoever may become root may be anybody (operations 1.8).
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from worker.journal import ReplayRun
 from worker.ledger import Ledger
 from worker.model import RunMode
 from worker.operators.plans.rows import Plan
@@ -86,6 +87,32 @@ async def approval_of(
             facts=wanted.facts,
         )
         raise
+
+
+async def check_resumption(ledger: Ledger, limits: ApprovalLimits, run: ReplayRun) -> None:
+    """See that who goes on with a large run is not the only one who has approved its plan.
+
+    What it amounts to is not known any more: where a limit of money is set, a run whose plan was
+    approved counts as large. Raises ``NotApprovedError``, and notes the act as denied.
+    """
+    approvals = () if run.plan_sha256 is None else await ledger.approvals(run.plan_sha256)
+    is_large = limits.exceeded_by(run.wanted, 0) or bool(limits.cents and approvals)
+    if not is_large or any(each.actor != run.actor for each in approvals):
+        return
+    await ledger.note_act(
+        None,
+        actor=run.actor,
+        action="replay_resume",
+        detail="approval_missing",
+        is_denied=True,
+        facts=ActFacts(run=run.run, plan_sha256=run.plan_sha256, count=run.wanted),
+    )
+    raise NotApprovedError(
+        "approval_missing",
+        f"Run {run.run} is of {run.wanted} letters, and nobody but {run.actor} has approved its"
+        " plan.",
+        "Let the account that began it go on with it, or make a new plan.",
+    )
 
 
 async def _found(ledger: Ledger, wanted: Undertaking) -> Approval:
