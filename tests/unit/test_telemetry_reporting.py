@@ -373,6 +373,16 @@ def test_a_breaker_is_shown_open_until_it_closes(desk: Desk) -> None:
     assert [entry["log_level"] for entry in desk.capture.entries] == ["warning", "warning", "info"]
 
 
+def test_a_pause_is_shown_until_it_ends_without_who_and_why(desk: Desk) -> None:
+    for is_paused in (True, False):
+        desk.telemetry.paused("combo", is_paused)
+        assert desk.value("account_paused", provider="combo") == is_paused
+    assert [entry["event.action"] for entry in desk.capture.entries] == [
+        "account.paused",
+        "account.resumed",
+    ]
+
+
 async def entered(permits: AccountPermits) -> Permit | float:
     """What a delivery that comes and goes is given."""
     async with permits.take("combo", within=0.001) as permit:

@@ -335,6 +335,24 @@ async def test_a_pause_takes_the_consumer_back_and_keeps_what_is_under_way(broke
         assert stage.desk.bodies == ["a", "b"]
 
 
+async def test_a_pause_of_hours_hands_back_what_was_not_started(broker: Broker) -> None:
+    """Held unacknowledged, it would have the broker close the channel after half an hour."""
+    async with _stage(broker, prefetch=3, concurrency=1) as stage:
+        stage.desk.gate.clear()
+        await _sent(stage, *"abc")
+        await until(lambda: stage.consumer.in_flight == 1)
+        stage.consumer.pause("operators", gives_back=True)
+        async with asyncio.timeout(20):
+            while await stage.line.depth(stage.topology.work_queue) != 2:
+                await SystemClock().sleep(0.05)
+        stage.desk.gate.set()
+        await until(lambda: stage.desk.finished == 1)
+        assert stage.desk.bodies == ["a"]
+        stage.consumer.resume("operators")
+        await until(lambda: stage.desk.finished == 3)
+        assert sorted(stage.desk.bodies) == ["a", "b", "c"]
+
+
 async def test_stopping_finishes_what_runs_and_hands_back_the_rest(broker: Broker) -> None:
     async with _stage(broker, prefetch=3, concurrency=1) as stage:
         stage.desk.gate.clear()

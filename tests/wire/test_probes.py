@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from worker.adapters.probes import ProbeServer
+from worker.adapters.probes import HoldsBut, ProbeServer
 
 
 class Worker:
@@ -14,7 +14,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.alive = True
-        self.checks: dict[str, str | bool] = {"consumer": True, "ledger": True}
+        self.checks: dict[str, str | bool | HoldsBut] = {"consumer": True, "ledger": True}
         self.registry = CollectorRegistry()
 
 
@@ -71,6 +71,18 @@ async def test_one_check_that_does_not_hold_is_named(
         assert await answer.json() == {
             "ready": False,
             "checks": {"consumer": reason, "ledger": True},
+        }
+
+
+async def test_what_holds_and_should_be_known_is_told_and_is_ready(
+    worker: Worker, client: aiohttp.ClientSession
+) -> None:
+    worker.checks["consumer"] = HoldsBut("paused by operators")
+    async with client.get("/readyz") as answer:
+        assert answer.status == 200
+        assert await answer.json() == {
+            "ready": True,
+            "checks": {"consumer": "paused by operators", "ledger": True},
         }
 
 
