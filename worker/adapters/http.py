@@ -9,7 +9,7 @@ payment rules section 1), so here it only chooses the word for the log.
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace, TracebackType
 from typing import Final, Self
@@ -29,6 +29,7 @@ IDLE_SECONDS: Final = 2.0
 """A connection idle for longer is not used again: the peer may be closing it right now."""
 
 _HEADERS_KEPT: Final = ("retry-after", "content-type", "x-error-code", "date")
+_NO_LINES: Final[Sequence[str]] = ()
 _OWN_HEADERS: Final = {
     "User-Agent": f"payment-worker/{__version__}",
     "Accept-Encoding": "identity",  # answers are tiny; a coded one is read all the same
@@ -185,7 +186,7 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
     piece waits, so a small body that unpacks to gigabytes is never unpacked whole.
     """
     body = bytearray()
-    async for piece in response.content.iter_any():
+    while piece := await response.content.readany():  # empty at the end alone
         body += piece
         if len(body) > BODY_CAP:
             return None
@@ -194,9 +195,11 @@ async def _read_capped(response: aiohttp.ClientResponse) -> bytes | None:
 
 def _kept_headers(response: aiohttp.ClientResponse) -> Mapping[str, str]:
     """Keep the few headers the core reads; repeated lines are one list (RFC 9110 section 5.3)."""
-    kept = {
-        name: ", ".join(response.headers.getall(name))
-        for name in _HEADERS_KEPT
-        if name in response.headers
-    }
-    return MappingProxyType(kept)
+    headers = response.headers
+    return MappingProxyType(
+        {
+            name: ", ".join(lines)
+            for name in _HEADERS_KEPT
+            if (lines := headers.getall(name, _NO_LINES))
+        }
+    )
