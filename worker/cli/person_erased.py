@@ -111,6 +111,12 @@ async def _erased(
         if not found and not depth:
             output.say("Nothing is kept of this person.")
             return ExitCode.OK
+        companies = sorted({each.payment.facts.id_societe or "none" for each in found})
+        if person.client is not None and len(companies) > 1:
+            output.warn(
+                f"The customer number is used in several companies: {', '.join(companies)}.",
+                fix="Is it one person? If not, answer no and give --company.",
+            )
         question = "Erase them for good? Nothing brings an e-mail, a link or a letter back."
         output.confirm(question, is_answered=is_answered)
         eraser = LetterEraser(
