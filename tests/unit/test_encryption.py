@@ -123,3 +123,20 @@ def test_no_key_and_the_same_key_twice_are_refused() -> None:
 def test_generated_keys_are_usable_and_differ() -> None:
     assert generate_key() != generate_key()
     assert Vault([generate_key()]).key_ids
+
+
+def test_an_email_has_one_mark_however_it_is_written_and_another_under_each_key() -> None:
+    first, second = generate_key(), generate_key()
+    vault = Vault([first, second])
+    spellings = ("Zoë@Example.org", " zoë@example.ORG ", "zoe\u0308@example.org")
+    marks = {vault.email_marks(Secret(each)) for each in spellings}
+    assert len(marks) == 1
+    (both,) = marks
+    assert [mark[:4].hex() for mark in both] == list(vault.key_ids)
+    assert {len(mark) for mark in both} == {20}
+    assert both == (
+        *Vault([first]).email_marks(Secret(spellings[0])),
+        *Vault([second]).email_marks(Secret(spellings[0])),
+    )
+    assert both[0][4:] != both[1][4:]
+    assert vault.email_marks(Secret("zoe@example.org")) != both
