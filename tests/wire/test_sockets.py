@@ -68,6 +68,19 @@ async def test_what_is_written_last_is_sent_before_the_end_of_the_stream() -> No
         assert heard.pieces == [b"close"]
 
 
+async def test_what_is_written_as_the_socket_ends_is_dropped_quietly() -> None:
+    """The broker delivers again what was not acknowledged; uvloop would raise into the loop."""
+    complaints: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: complaints.append(context))
+    async with opened() as (writer, heard):
+        writer.write(b"acknowledgement")
+        writer.transport.abort()
+        await heard.ended.wait()
+    assert not heard.pieces
+    assert not complaints
+
+
 async def test_a_connection_that_cannot_be_opened_is_the_clients_own_error() -> None:
     with pytest.raises(AMQPConnectionError):
         await GatheringTransport().create(URL(f"amqp://127.0.0.1:{free_port()}"))

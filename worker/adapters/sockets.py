@@ -50,7 +50,8 @@ class GatheringWriter(asyncio.StreamWriter):
 
     def _send(self) -> None:
         pieces, self._pieces = self._pieces, []
-        if pieces:
+        # A socket that has ended meanwhile takes nothing: asyncio's drops it, uvloop's raises.
+        if pieces and not self.is_closing():
             super().write(b"".join(pieces))
 
 
