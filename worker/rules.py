@@ -78,12 +78,15 @@ LOCK_SECONDS = 5.0
 CLOSING_SECONDS = 5.0
 """How long closing a broker connection may take, where the broker is gone."""
 
-ENDING_SECONDS = CANCELLED_SECONDS + LOCK_SECONDS + CLOSING_SECONDS
+SIGN_OFF_SECONDS = 1.0
+"""How long an ending worker tries to take back what it told operators of itself."""
+
+ENDING_SECONDS = CANCELLED_SECONDS + SIGN_OFF_SECONDS + LOCK_SECONDS + CLOSING_SECONDS
 """What a stop may take beyond the drain, or after a second signal, when everything is stuck.
 
-The steps come one after another: handlers are cancelled and record what they know, connections
-are closed (both at once), the ledger writes what is queued. The supervisor must give at least
-that much (``stop_grace_seconds``).
+The steps come one after another: handlers are cancelled and record what they know, the worker
+signs off, connections are closed (both at once), the ledger writes what is queued. The supervisor
+must give at least that much (``stop_grace_seconds``).
 """
 
 LEAST_CALLS = 10

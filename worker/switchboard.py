@@ -6,6 +6,7 @@ as behind an open breaker, and where every account is paused, or all consumption
 work queue: with nobody to call, each could only go round the ladder.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +16,7 @@ from worker.breaker import BreakerState
 from worker.ledger import Ledger
 from worker.permits import AccountPermits
 from worker.ports import StoreUnavailableError
+from worker.rules import SIGN_OFF_SECONDS
 from worker.switches import EVERY_ACCOUNT, AccountReport, Pause, ProbeWish, Switch
 
 LOOK_SECONDS = 2.0
@@ -108,10 +110,11 @@ class Switchboard:
             self._on_surprise(error)
 
     async def sign_off(self) -> None:
-        """Take back what was reported: this worker ends."""
+        """Take back what was reported; a ledger that is stuck does not keep an ending worker."""
         try:
-            await self._ledger.forget_reports(self._worker)
-        except StoreUnavailableError:
+            async with asyncio.timeout(SIGN_OFF_SECONDS):
+                await self._ledger.forget_reports(self._worker)
+        except (StoreUnavailableError, TimeoutError):
             return  # its reports grow old by themselves
 
     def _obey(self, switches: Mapping[str, Switch]) -> None:

@@ -76,7 +76,7 @@ def test_numbers_just_inside_their_limits_are_accepted(
         (
             {"TIMING__STOP_GRACE_SECONDS": "148"},
             "timing.stop_grace_seconds",
-            "a stop may take 19 s",
+            "a stop may take 20 s",
         ),
         (
             {"ACCOUNTS__COMBO__LIMITS__CONCURRENT_CALLS": "50"},
