@@ -76,7 +76,9 @@ class MemoryRetention:
 
         return await self._take(stretch, chosen, self._is_removable, self._remove)
 
-    async def erase_people(self, operations: Collection[UUID]) -> Collection[UUID]:
+    async def erase_people(
+        self, operations: Collection[UUID], *, decided_before: datetime
+    ) -> Collection[UUID]:
         def work() -> Collection[UUID]:
             records = self._rows().records
             erased = [
@@ -85,7 +87,11 @@ class MemoryRetention:
                 if each in records and self._is_removable(records[each], _EVER)
             ]
             for each in erased:
-                self._forget(records[each])
+                decided_at = records[each].decided_at
+                if decided_at is not None and decided_at < decided_before:
+                    self._forget(records[each])
+                else:
+                    self._forget_email(records[each])
                 self._cut_links(records[each])
             return erased
 
@@ -203,6 +209,17 @@ class MemoryRetention:
             for entry in tables.attempts
         ]
         self._cut(each for each in self._events(record) if each != record.event_id)
+
+    def _forget_email(self, record: Record) -> None:
+        """Erase the e-mail alone: a second request for the same is still known by the rest."""
+        tables, own = self._rows(), record.operation_id
+        tables.records[own] = replace(
+            record, email=None, email_mark=None, version=record.version + 1
+        )
+        tables.attempts[:] = [
+            _without_links(entry) if entry.operation_id == own else entry
+            for entry in tables.attempts
+        ]
 
     def _cut_links(self, record: Record) -> None:
         tables = self._rows()

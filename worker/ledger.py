@@ -402,6 +402,11 @@ class Ledger:
                 yield entry
             after = page[-1].failed_at, page[-1].operation_id
 
+    @property
+    def contents_needed_since(self) -> datetime:
+        """What was decided since then may be what another request is judged by."""
+        return self._clock.now() - self._rules.content_age
+
     def email_marks(self, email: Secret) -> tuple[EmailMark, ...]:
         """What the payments of an e-mail are found by."""
         return self._store.email_marks(email)

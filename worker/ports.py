@@ -369,9 +369,13 @@ class Retention(Protocol):
         They stay while an answer is unpublished or a dead letter waits for a person.
         """
 
-    async def erase_people(self, operations: Collection[UUID]) -> Collection[UUID]:
+    async def erase_people(
+        self, operations: Collection[UUID], *, decided_before: datetime
+    ) -> Collection[UUID]:
         """Erase e-mails and links of these operations whatever their age; which it did.
 
+        The fingerprint goes with them only from what was decided before that time: until then a
+        second request for the same, under another key, is known by it (contract section 2).
         What is open, in doubt or unpublished, what an open or doubtful cancellation is about, and
         what has an undone letter, stays as it is.
         """

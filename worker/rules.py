@@ -39,6 +39,15 @@ class Rules:
     tombstone_age: timedelta = timedelta(hours=24)
 
     @property
+    def content_age(self) -> timedelta:
+        """How long after its decision a payment's content is what another request is judged by.
+
+        A second request may be made within ``duplicate_window``, and wait as long as any; a replay
+        that it supersedes is no older (contract section 2).
+        """
+        return self.duplicate_window + self.max_age
+
+    @property
     def patience_seconds(self) -> float:
         """What a delivery's time leaves for waiting, beyond its calls and its publishes."""
         calls = self.tries_seconds + self.call_seconds

@@ -158,6 +158,7 @@ async def at_desk(
 class Life:
     """All that the customer has been through, and a neighbour with a letter of his own."""
 
+    asked: Mapping[str, object]
     paid: Sent
     link: Answer
     item: Answer
@@ -169,7 +170,8 @@ class Life:
 
 
 async def lived(desk: Desk) -> Life:
-    paid, link = await desk.has_sent(his(order(email=PERSON)))
+    asked = his(order(email=PERSON))
+    paid, link = await desk.has_sent(asked)
     _, item = await desk.has_sent(his(basket_order(email=PERSON.upper())))
     _, refused = await desk.has_sent(his(order(email=PERSON, id_societe="6")))
     _, aside = await desk.has_sent(his(order(email=PERSON, id_societe="6")))
@@ -180,6 +182,7 @@ async def lived(desk: Desk) -> Life:
     await desk.runs("dead-letters", "resolve", aside["payment_id"], "--reason", "seen to")
     await desk.erp.has_depth("parking", 1)
     return Life(
+        asked=asked,
         paid=paid,
         link=link,
         item=item,
@@ -272,7 +275,7 @@ async def tried(desk: Desk) -> dict[str, str]:
 
 async def the_outcome_stays(desk: Desk, life: Life) -> None:
     """A repeat is answered from the ledger, and nobody is called."""
-    again = await desk.erp.send(his(order(email=PERSON)), message_id=life.paid.message_id)
+    again = await desk.erp.send(life.asked, message_id=life.paid.message_id)
     repeated = await desk.erp.answer(again)
     assert repeated["event_id"] == life.link["event_id"]
     assert (repeated["code"], repeated["link"], repeated["result"]) == ("link_erased", None, True)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -26,8 +27,8 @@ from worker.calls import Succeeded, Try, Unknown
 from worker.codes import Code
 from worker.identity import event_id_of
 from worker.journal import ReplayRun, RunOptions, RunState
-from worker.model import Identity
-from worker.ports import Retention, StoreUnavailableError
+from worker.model import Fingerprint, Identity
+from worker.ports import Retention, StoreUnavailableError, View
 from worker.records import (
     Answer,
     AttemptEntry,
@@ -142,12 +143,17 @@ async def test_a_content_that_is_forgotten_belongs_to_nobody(
 ) -> None:
     await fill(store, paid(), answer_of())
     await retention.erase_emails(until())
-    needs = Needs((number(1),), fingerprint(1))
-    assert await store.transact(needs, lambda view: _owner(view.owner(fingerprint(1)))) is None
+    assert await owner_of(store, fingerprint(1)) is None
 
 
-def _owner(record: Record | None) -> Change[Record | None]:
-    return Change(result=record)
+async def owner_of(store: ObservableStore, content: Fingerprint | None) -> UUID | None:
+    assert content is not None
+
+    def apply(view: View) -> Change[UUID | None]:
+        owner = view.owner(content)
+        return Change(result=None if owner is None else owner.operation_id)
+
+    return await store.transact(Needs((number(1),), content), apply)
 
 
 async def test_an_identity_made_of_the_content_forgets_it_and_another_stays(
@@ -371,7 +377,9 @@ async def test_a_person_is_erased_at_once_from_what_is_decided_and_answered(
 ) -> None:
     await fill(store, paid(), answer_of())
     await fill(store, bare(2), answer_of(2))
-    assert set(await retention.erase_people([number(1), number(2), number(9)])) == {
+    assert set(
+        await retention.erase_people([number(1), number(2), number(9)], decided_before=LATE)
+    ) == {
         number(1),
         number(2),
     }
@@ -381,7 +389,28 @@ async def test_a_person_is_erased_at_once_from_what_is_decided_and_answered(
         assert answer is not None
         assert answer.event.code is Code.LINK_ERASED
         assert record.facts == paid(n).facts
-    assert set(await retention.erase_people([number(1)])) == {number(1)}
+    assert set(await retention.erase_people([number(1)], decided_before=LATE)) == {number(1)}
+
+
+async def test_what_was_just_paid_is_still_known_by_its_content_when_its_person_is_erased(
+    store: ObservableStore, retention: Retention
+) -> None:
+    """Else a second request for the same, under another key, would be paid again."""
+    await fill(store, paid(), answer_of())
+    before = (await found(store))[0]
+    assert before.decided_at is not None
+    erased = await retention.erase_people([number(1)], decided_before=before.decided_at)
+    assert set(erased) == {number(1)}
+    record, answer = await found(store)
+    assert (record.email, record.email_mark, record.link) == (None,) * 3
+    assert answer is not None
+    assert answer.event.link is None
+    assert record.fingerprint == before.fingerprint
+    assert await owner_of(store, record.fingerprint) == number(1)
+    later = before.decided_at + timedelta(microseconds=1)
+    assert set(await retention.erase_people([number(1)], decided_before=later)) == {number(1)}
+    assert (await found(store))[0].fingerprint is None
+    assert await owner_of(store, before.fingerprint) is None
 
 
 async def test_a_person_stays_where_something_is_still_owed_or_not_known(
@@ -392,7 +421,7 @@ async def test_a_person_stays_where_something_is_still_owed_or_not_known(
     await fill(store, paid(3, state=State.FAILED), answer_of(3, with_letter=True))
     await fill(store, paid(4, state=State.CALLING), answer_of(4))
     everything = [number(n) for n in range(1, 5)]
-    assert not await retention.erase_people(everything)
+    assert not await retention.erase_people(everything, decided_before=LATE)
     for n in range(1, 5):
         assert (await found(store, n))[0].email == EMAIL
 
@@ -401,12 +430,9 @@ async def test_a_content_is_taken_from_its_owner_and_from_nobody_else(
     store: ObservableStore,
 ) -> None:
     await fill(store, paid(), answer_of())
-    needs = Needs((number(1),), fingerprint(1))
     await write(store, disowned=(fingerprint(1), number(2)))
-    owner = await store.transact(needs, lambda view: _owner(view.owner(fingerprint(1))))
-    assert owner is not None
-    assert owner.operation_id == number(1)
+    assert await owner_of(store, fingerprint(1)) == number(1)
     await write(store, disowned=(fingerprint(1), number(1)))
-    assert await store.transact(needs, lambda view: _owner(view.owner(fingerprint(1)))) is None
+    assert await owner_of(store, fingerprint(1)) is None
     await write(store, owner=(fingerprint(1), number(1)), disowned=(fingerprint(1), number(1)))
-    assert await store.transact(needs, lambda view: _owner(view.owner(fingerprint(1))))
+    assert await owner_of(store, fingerprint(1)) == number(1)

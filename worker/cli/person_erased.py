@@ -146,7 +146,10 @@ async def _rows_erased(
         each.payment.operation_id for each in found.values() if each.standing is Standing.ERASABLE
     }
     eraser = Eraser(
-        ledger=ledger, retention=retention, actor=operating_system_account(), reason=reason
+        ledger=ledger,
+        retention=retention,
+        actor=operating_system_account(),
+        reason=reason,
     )
     erased = await eraser.erase(ready)
     for operation_id in sorted(found.keys() | letters.removed | letters.left.keys()):

@@ -2,17 +2,21 @@
 
 Letters go first. A decided letter is marked as seen to, so its payment can never be replayed, and
 taken out of the queue; one that the broker gave up is decided by that and answered, as ``resolve``
-does. Then the rows lose e-mail, mark, fingerprint and link; amounts, numbers and outcome stay, and
-a repeat of the request gets the stored answer and never calls a provider.
+does. Then the rows lose e-mail, mark and link, and the fingerprint with them once nothing is judged
+by it any more: a second request for the same, or a replay, must still be known for one. A young one
+goes with the next erasure, or by age. Amounts, numbers and outcome stay, and a repeat of the
+request gets the stored answer and never calls a provider.
 
 Nothing is done by halves: what is open, in doubt, or not yet published keeps all it has, letter
 included, and is listed with the reason. Doing it again later erases the rest.
 """
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum, unique
 from typing import assert_never
 from uuid import UUID
@@ -127,7 +131,8 @@ class Eraser:
                 await self._ledger.note_act(
                     operation_id, actor=self._actor, action="erase", detail=self._reason
                 )
-            erased.update(await self._retention.erase_people(page))
+            needed_since = self._ledger.contents_needed_since
+            erased.update(await self._retention.erase_people(page, decided_before=needed_since))
         return erased
 
 
@@ -241,19 +246,36 @@ async def _standing_of(ledger: Ledger, operation_id: UUID) -> Standing:
         return Standing.UNPUBLISHED
     if await ledger.unanswered(operation_id) is not None:
         return Standing.LETTER_WAITS
-    return _letter_standing(record, answer)
+    return _letter_standing(record, answer, ledger.contents_needed_since)
 
 
-def _letter_standing(record: Record, answer: Answer) -> Standing:
+def _letter_standing(record: Record, answer: Answer, needed_since: datetime) -> Standing:
     if answer.letter is not None and record.state is State.FAILED and not answer.letter_resolved:
         return Standing.LETTER_WAITS if answer.letter_confirmed else Standing.LETTER_OWED
-    is_bare = record.fingerprint is None and record.email is None and record.link is None
+    is_needed = record.decided_at is not None and record.decided_at >= needed_since
+    personal = (record.email, record.email_mark, record.link)
+    is_bare = personal == (None,) * 3 and (record.fingerprint is None or is_needed)
     return Standing.ERASED if is_bare else Standing.ERASABLE
 
 
+_PART = r"[\w!#$%&'*+/=?^`{|}~.-]"
+"""What an e-mail goes on with: RFC 5322 section 3.2.3, and letters of every language."""
+
+_BEHIND = r"\.?[\w-]"
+"""What a domain goes on with; a full stop alone ends a sentence."""
+
+_BREAK = re.compile(r"\\[nrtbf]")
+"""A break as JSON writes it: its letter is no part of the word behind it."""
+
+
 def _mentions(body: bytes, email: Secret) -> bool:
-    """Whether a body holds the e-mail, in any spelling of its letters and of JSON's."""
+    """Whether a body holds the e-mail, in any spelling of its letters and of JSON's.
+
+    The whole of it: another customer's may end or begin with the same characters.
+    """
     text = body.decode("utf-8", "replace")
     with suppress(ValueError, RecursionError):
         text += f" {json.dumps(json.loads(body), ensure_ascii=False)}"
-    return email.reveal().strip().lower() in text.lower()
+    wanted = re.escape(email.reveal().strip().lower())
+    whole = rf"(?<!{_PART}){wanted}(?!{_BEHIND})"
+    return re.search(whole, _BREAK.sub(" ", text.lower())) is not None

@@ -67,6 +67,10 @@ _FORGET = (
     " identity = coalesce(replace(identity, fingerprint, $2), identity), version = version + 1"
     " WHERE operation_id = ANY($1::bytea[])"
 )
+_FORGET_EMAIL = (
+    "UPDATE operations SET email = NULL, email_mark = NULL, version = version + 1"
+    " WHERE operation_id = ANY($1::bytea[])"
+)
 _DISOWN = (
     "DELETE FROM fingerprints USING unnest($1::text[], $2::bytea[]) AS given (mark, owner)"
     " WHERE fingerprint = given.mark AND operation_id = given.owner"
@@ -123,12 +127,18 @@ class PostgresRetention:
         found = _STILL_PERSONAL if stretch.is_unerased else _ROWS
         return await self._take(found, stretch, _remove)
 
-    async def erase_people(self, operations: Collection[UUID]) -> Collection[UUID]:
+    async def erase_people(
+        self, operations: Collection[UUID], *, decided_before: datetime
+    ) -> Collection[UUID]:
+        old = to_micros(decided_before)
+
         async def work(connection: Connection) -> Collection[UUID]:
             found = await connection.fetch(_NAMED, EVER, [each.bytes for each in operations])
             aged = [Aged(*row) for row in found]
             if aged:
-                await _forget(connection, aged)
+                await _forget(connection, [row for row in aged if row.is_decided_before(old)])
+                young = [row for row in aged if not row.is_decided_before(old)]
+                await _forget_emails(connection, young)
                 await _cut_links(connection, aged)
             return [UUID(bytes=row.operation_id) for row in aged]
 
@@ -180,6 +190,13 @@ async def _forget(connection: Connection, aged: Sequence[Aged]) -> None:
     await connection.execute(_CUT_ATTEMPTS, ids)
     if replaced := [event for row in aged for event in row.replaced_events]:
         await connection.execute(_CUT_ANSWERS, replaced, ids)
+
+
+async def _forget_emails(connection: Connection, aged: Sequence[Aged]) -> None:
+    """Erase the e-mails alone: a second request for the same is still known by the rest."""
+    ids = [row.operation_id for row in aged]
+    await connection.execute(_FORGET_EMAIL, ids)
+    await connection.execute(_CUT_ATTEMPTS, ids)
 
 
 async def _cut_links(connection: Connection, aged: Sequence[Aged]) -> None:

@@ -60,6 +60,11 @@ class Aged(NamedTuple):
     sequence: int
     event_id: bytes | None
     fingerprint: str | None
+    decided_at: int | None
+
+    def is_decided_before(self, micros: int) -> bool:
+        """Whether nothing is judged by its content any more."""
+        return self.decided_at is not None and self.decided_at < micros
 
     @property
     def events(self) -> list[bytes]:
@@ -78,7 +83,7 @@ class Aged(NamedTuple):
         return [each for each in self.events if each != self.event_id]
 
 
-AGED_COLUMNS = ("operation_id", "sequence", "event_id", "fingerprint")
+AGED_COLUMNS = ("operation_id", "sequence", "event_id", "fingerprint", "decided_at")
 
 
 def start_of(stretch: Stretch) -> int:

@@ -61,6 +61,10 @@ _FORGET = (
     " identity = coalesce(replace(identity, fingerprint, ?), identity), version = version + 1"
     " WHERE operation_id = ?"
 )
+_FORGET_EMAIL = (
+    "UPDATE operations SET email = NULL, email_mark = NULL, version = version + 1"
+    " WHERE operation_id = ?"
+)
 _DISOWN = "DELETE FROM fingerprints WHERE fingerprint = ? AND operation_id = ?"
 _CUT_ATTEMPTS = "UPDATE attempts SET links = NULL WHERE operation_id = ? AND links IS NOT NULL"
 _CUT_ANSWER = (
@@ -98,12 +102,17 @@ class SqliteRetention:
         found = _STILL_PERSONAL if stretch.is_unerased else _ROWS
         return await self._take(found, stretch, _remove)
 
-    async def erase_people(self, operations: Collection[UUID]) -> Collection[UUID]:
+    async def erase_people(
+        self, operations: Collection[UUID], *, decided_before: datetime
+    ) -> Collection[UUID]:
+        old = to_micros(decided_before)
+
         def work(connection: sqlite3.Connection) -> Collection[UUID]:
             asked = ({"own": each.bytes, "before": EVER} for each in operations)
             rows = [connection.execute(_NAMED, values).fetchone() for values in asked]
             aged = [Aged(*row) for row in rows if row is not None]
-            _forget(connection, aged)
+            _forget(connection, [row for row in aged if row.is_decided_before(old)])
+            _forget_emails(connection, [row for row in aged if not row.is_decided_before(old)])
             _cut_links(connection, aged)
             return [UUID(bytes=row.operation_id) for row in aged]
 
@@ -157,6 +166,13 @@ def _forget(connection: sqlite3.Connection, aged: Iterable[Aged]) -> None:
     connection.executemany(
         _CUT_ANSWER, [(e, r.operation_id) for r in rows for e in r.replaced_events]
     )
+
+
+def _forget_emails(connection: sqlite3.Connection, aged: Sequence[Aged]) -> None:
+    """Erase the e-mails alone: a second request for the same is still known by the rest."""
+    ids = [(row.operation_id,) for row in aged]
+    connection.executemany(_FORGET_EMAIL, ids)
+    connection.executemany(_CUT_ATTEMPTS, ids)
 
 
 def _cut_links(connection: sqlite3.Connection, aged: Sequence[Aged]) -> None:
