@@ -33,7 +33,7 @@ from worker.lifecycle.ruling import (
 )
 from worker.lifecycle.settle import Evidence
 from worker.lifecycle.wishes import Decided
-from worker.model import Secret
+from worker.model import OperationClass, Secret
 from worker.records import Change, Event, Kind, Record, State, Status
 from worker.rules import Rules
 
@@ -150,6 +150,39 @@ def test_a_lost_history_is_unlocked_by_a_person_and_by_nothing_else() -> None:
     assert not isinstance(again(), Reopened)
     ruled(rows, MayBeReplayed())
     assert again() == Reopened(2)
+
+
+def test_a_doubt_from_before_they_were_counted_is_unlocked_as_well() -> None:
+    record, answer = closed(payment(), State.IN_DOUBT, reason=Reason(code=Code.LEDGER_LOST))
+    rows = Rows([replace(record, unknown_attempts=0)], answers=[answer])
+    ruled(rows, MayBeReplayed())
+    assert all(is_unlocked(each) for each in rows.records.values())
+    again = ruled(rows, MayBeReplayed())
+    assert isinstance(again.result, Unlocked)
+    assert not again.result.is_new
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_who_unlocks_what_was_applied_is_corrected_by_the_provider(is_late: bool) -> None:  # noqa: FBT001 - parametrised
+    """The one reference of a keyed payment is used already: by its first attempt."""
+    rows = in_doubt(OperationClass.KEYED)
+    ruled(rows, MayBeReplayed())
+    (unlocked,) = rows.records.values()
+    called = replace(
+        payment(operation_class=OperationClass.KEYED, attempts=2, sequence=2),
+        unknown_attempts=unlocked.unknown_attempts,
+        cleared_attempts=unlocked.cleared_attempts,
+    )
+    rows.records = {called.operation_id: called}
+    if is_late:
+        again = replace(called, unknown_attempts=called.unknown_attempts + 1)
+        doubt, answer = closed(again, State.IN_DOUBT, reason=Reason(code=Code.OUTCOME_UNKNOWN))
+        rows = Rows([doubt], answers=[answer])
+        assert isinstance(late(rows, "already used").result, Evidence)
+        return
+    (record,) = late(rows, "already used").records
+    assert (record.state, record.code) == (State.IN_DOUBT, Code.LINK_LOST)
+    assert not is_unlocked(record)
 
 
 def test_every_doubt_counts_an_attempt_that_nobody_has_cleared() -> None:

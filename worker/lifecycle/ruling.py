@@ -135,10 +135,15 @@ def is_unlocked(record: Record) -> bool:
 
 
 def unlock(record: Record, now: datetime) -> Record:
-    """Return the doubt with all its attempts declared harmless: only its replay is unlocked."""
+    """Return the doubt with all its attempts declared harmless: only its replay is unlocked.
+
+    One from before doubts were counted gets its attempt here, or it would stay locked.
+    """
+    unknown = max(record.unknown_attempts, 1)
     return replace(
         record,
-        cleared_attempts=record.unknown_attempts,
+        unknown_attempts=unknown,
+        cleared_attempts=unknown,
         version=record.version + 1,
         updated_at=now,
     )

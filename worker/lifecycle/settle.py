@@ -172,14 +172,13 @@ def _declined(view: View, record: Record, outcome: Declined, now: datetime) -> C
         provider_code_known=outcome.known,
         http_status=outcome.http_status,
     )
+    if _is_own_reference(record, outcome, unknown_before=record.unknown_attempts):
+        lost = replace(reason, code=Code.LINK_LOST)
+        closed, answer = decided(record, Move.DOUBT, now, reason=lost)
+        return _closed(closed, answer)
     if not may_be_applied(record):
         return _without_success(view, record, reason, now)
     match record.operation_class:
-        case OperationClass.KEYED if outcome.code is Code.REFERENCE_ALREADY_USED:
-            # The same reference was sent before with an unknown end: now we know it landed.
-            lost = replace(reason, code=Code.LINK_LOST)
-            closed, answer = decided(record, Move.DOUBT, now, reason=lost)
-            return _closed(closed, answer)
         case OperationClass.KEYED | OperationClass.ORPHAN_SAFE:
             # The provider's word on this content; a lost link was never handed out.
             closed, answer = decided(record, Move.FAIL, now, reason=reason)
@@ -187,6 +186,20 @@ def _declined(view: View, record: Record, outcome: Declined, now: datetime) -> C
         case _:
             # A second removal may be refused just because the first one worked.
             return _without_success(view, record, reason, now)
+
+
+def _is_own_reference(record: Record, outcome: Outcome, *, unknown_before: int) -> bool:
+    """Whether the provider knows the reference because an earlier attempt of ours landed.
+
+    The same reference was sent before with an unknown end. Who has said since that nothing was
+    applied was mistaken, and the provider knows better.
+    """
+    return (
+        record.operation_class is OperationClass.KEYED
+        and isinstance(outcome, Declined)
+        and outcome.code is Code.REFERENCE_ALREADY_USED
+        and unknown_before > 0
+    )
 
 
 def _try_again(
@@ -234,7 +247,9 @@ def _waits(
 
 def _late(view: View, record: Record, outcome: Outcome, now: datetime) -> Change[Settled]:
     """Let an attempt end the doubt it left; no other doubt may hide behind it."""
-    only_doubt = record.unknown_attempts - record.cleared_attempts <= 1
+    only_doubt = record.unknown_attempts - record.cleared_attempts <= 1 and not _is_own_reference(
+        record, outcome, unknown_before=record.unknown_attempts - 1
+    )
     again = replace(record, sequence=record.sequence + 1)
     # A definite no leaves nothing that may have been applied, so a replay is not barred by it.
     cleared = replace(again, cleared_attempts=record.unknown_attempts)
