@@ -40,7 +40,8 @@ async def test_of_a_person_and_a_late_answer_exactly_one_decides(ledger: LedgerO
     for value in range(1, ROUNDS + 1):
         before = replace(sample_record(value, version=2), unknown_attempts=1)
         record, answer = closed(before, State.IN_DOUBT, reason=Reason(code=Code.OUTCOME_UNKNOWN))
-        await write(stores[0], replace(record, version=1), answers=(answer,))
+        record = replace(record, version=1)
+        await write(stores[0], record, answers=(answer,))
         token = record.token
         assert token is not None
         late = Settlement(
@@ -75,7 +76,8 @@ async def test_two_people_at_once_decide_it_once(ledger: LedgerOnTrial) -> None:
     for value in range(1, ROUNDS + 1):
         before = replace(sample_record(value, version=2), unknown_attempts=1)
         record, answer = closed(before, State.IN_DOUBT, reason=Reason(code=Code.OUTCOME_UNKNOWN))
-        await write(stores[0], replace(record, version=1), answers=(answer,))
+        record = replace(record, version=1)
+        await write(stores[0], record, answers=(answer,))
         said = await asyncio.gather(
             *(
                 Ledger(store=store, rules=Rules(), clock=store.clock).rule(

@@ -258,6 +258,23 @@ def test_of_a_person_and_a_late_answer_the_first_one_counts(ruling: Ruling, name
         assert why_not(second)
 
 
+@pytest.mark.parametrize("ruling", RULINGS, ids=["applied", "not applied", "may be replayed"])
+def test_a_word_on_one_doubt_is_none_on_the_next(ruling: Ruling) -> None:
+    """While one thought it over, another unlocked and replayed it, and that is in doubt anew."""
+    rows = in_doubt()
+    (seen,) = rows.records.values()
+    called = replace(
+        payment(attempts=2, sequence=2),
+        version=seen.version + 3,
+        unknown_attempts=seen.unknown_attempts + 1,
+        cleared_attempts=seen.unknown_attempts,
+    )
+    record, answer = closed(called, State.IN_DOUBT, reason=Reason(code=Code.OUTCOME_UNKNOWN))
+    rows = Rows([record], answers=[answer])
+    wish = RulingWish(record=seen, ruling=ruling, actor="o.perator", reason="seen at the bank")
+    assert "look again" in why_not(rule(rows, wish, RULES, NOW))
+
+
 def test_what_nobody_could_replay_any_more_is_not_unlocked() -> None:
     rows = in_doubt()
     assert "as failed" in why_not(ruled(rows, MayBeReplayed(), at=timedelta(days=2)))

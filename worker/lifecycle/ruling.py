@@ -115,7 +115,7 @@ def rule(view: View, wish: RulingWish, rules: Rules, now: datetime) -> Change[Ve
     known = _known(view, record, wish.ruling)
     if known is not None:
         return Change(result=known)
-    bar = _bar(view, record, wish.ruling, rules, now)
+    bar = _bar(view, record, wish.ruling, rules, now) or _other_doubt(record, wish)
     if bar is not None:
         return Change(result=NotRuled(bar))
     match wish.ruling:
@@ -204,6 +204,13 @@ def _bar(view: View, record: Record, ruling: Ruling, rules: Rules, now: datetime
         case other:
             assert_never(other)
     return None
+
+
+def _other_doubt(record: Record, wish: RulingWish) -> str | None:
+    """Why what was found out is not about this doubt: it was replayed meanwhile, or looked up."""
+    if record.version == wish.record.version:
+        return None
+    return "something has changed since it was looked at: look again"
 
 
 def _applied(
