@@ -61,6 +61,7 @@ async def test_letters_of_the_brokers_own_come_into_the_index_and_leave_it(site:
         "unanswered": 2,
         "added": 2,
         "gone": 0,
+        "overtaken": 0,
         "nameless": 0,
         "complete": True,
     }

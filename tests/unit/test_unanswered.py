@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.core import CONFIRMED, REFUSED, UNAUTHORISED, World, initiation
+from tests.core import CONFIRMED, REFUSED, RESET_AFTER, UNAUTHORISED, World, basket, initiation
 from tests.fakes_clock import START
 from tests.fakes_letters import DIED, PaperQueue, given_up
 from worker.codes import Code
@@ -19,6 +19,13 @@ from worker.identity import cancellation_identity, identity_of, operation_id_of
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterEntry, Verdict
 from worker.lifecycle.prospects import verdict_of
+from worker.lifecycle.ruling import (
+    MayBeReplayed,
+    NotRuled,
+    Ruling,
+    RulingWish,
+    WasNotApplied,
+)
 from worker.messages import Exchange
 from worker.model import Delivery, Facts, Origin, Source
 from worker.operators.plans.making import rows_named, rows_wanted
@@ -253,3 +260,26 @@ def test_of_the_brokers_header_only_what_can_be_read_counts(
 ) -> None:
     own: dict[str, str | int] = {} if header is None else {"x-death": header}
     assert last_death(replace(asked(1), headers=own)) == death
+
+
+@pytest.mark.parametrize(
+    ("ruling", "overtaken"), [(WasNotApplied(), 1), (MayBeReplayed(), 0), (None, 0)]
+)
+async def test_the_letter_of_a_settled_doubt_is_let_go_and_no_other(
+    ruling: Ruling | None, overtaken: int
+) -> None:
+    """One that is only unlocked is about to be replayed: its letter alone holds the request."""
+    desk = Desk()
+    desk.world.providers.behaviours = [RESET_AFTER]
+    await desk.world.worker().processor.handle(basket())
+    found = await desk.ledger.find(operation_id_of(identity_of("dcp", "key-1")))
+    assert found is not None
+    assert found[0].state is State.IN_DOUBT
+    if ruling is not None:
+        wish = RulingWish(record=found[0], ruling=ruling, actor="anna", reason="seen")
+        assert not isinstance(await desk.ledger.rule(wish), NotRuled)
+    desk.queue.letters.append(given_up(asked(3)))
+    report = await desk.sync()
+    assert (report.walked, report.overtaken, report.unanswered) == (2, overtaken, 1)
+    assert len(desk.queue.letters) == 2 - overtaken
+    assert (await desk.sync()).overtaken == 0

@@ -243,6 +243,7 @@ def _tell(context: CommandContext, said: Settlement, verdict: Verdict, copies: i
         output.success(f"It was settled so before: {stands}. Nothing was changed.")
         return ExitCode.OK
     output.success(f"Settled: {stands}. A worker tells {record.origin} within three minutes.")
+    output.say("Its dead letter leaves the queue with the next `payment-worker dead-letters sync`.")
     if copies:
         output.say(f"Answered alike: {counted(copies, 'request')} with the same content.")
     return ExitCode.OK

@@ -26,8 +26,9 @@ def sync_letters(
     """Walk the dead-letter queue once round and note the letters that the broker made itself.
 
     A request that the broker gave up has no answer yet, and only its queue knows it. Each letter
-    is published once again, to the end of the queue; none is lost, decided or replayed. Exit 3
-    when the walk ended early.
+    is published once again, to the end of the queue; none is lost, decided or replayed. One that
+    a newer decision has overtaken, as of a settled doubt, is let go. Exit 3 when the walk ended
+    early.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
     report = run_with_ledger(_synchronised(context))
@@ -53,6 +54,7 @@ def _tell(output: Output, report: SyncReport) -> None:
         "unanswered": report.unanswered,
         "added": report.added,
         "gone": report.gone,
+        "overtaken": report.overtaken,
         "nameless": report.nameless,
         "complete": report.is_complete,
     }
@@ -61,6 +63,8 @@ def _tell(output: Output, report: SyncReport) -> None:
         f"{counted(report.walked, 'letter')} walked, {report.unanswered} of them unanswered"
         f" ({report.added} new); {report.gone} gone since the last time.",
     )
+    if report.overtaken:
+        output.say(f"Let go: {counted(report.overtaken, 'letter')} of what was decided since.")
     if report.nameless:
         output.warn(
             f"{counted(report.nameless, 'letter')} without the id of a payment.",

@@ -10,7 +10,7 @@ from typing import assert_never
 from worker.codes import Code, category_of
 from worker.letters import Advice, LetterCase, LetterGroup, LetterTally, Verdict, code_name
 from worker.lifecycle.reopen import may_be_asked_again
-from worker.records import Kind, State
+from worker.records import Answer, Kind, Record, State
 
 ADVICE: dict[Code, Advice] = {
     Code.INVALID_MESSAGE: Advice.NEEDS_EDIT,
@@ -153,6 +153,29 @@ def _advised(advice: Advice, case: LetterCase) -> Prospect:
             return Prospect(Verdict.HOPELESS, "It cannot succeed any more under this key.")
         case other:
             assert_never(other)
+
+
+def last_decided(record: Record) -> int:
+    """The sequence of an operation's newest decision; 0 before the first."""
+    return record.sequence - 1 if record.state.is_open else record.sequence
+
+
+def is_kept_by_look_up(record: Record, sequence: int) -> bool:
+    """Whether a look-up that found the link lost goes on with the letter of the doubt before."""
+    is_lost = record.state is State.IN_DOUBT and record.code is Code.LINK_LOST
+    return is_lost and sequence == record.sequence - 1
+
+
+def is_overtaken(sequence: int, record: Record, newest: Answer | None) -> bool:
+    """Whether a decided letter of that sequence needs nobody any more (contract section 2).
+
+    A newer decision was taken since, and it needs no letter or has one of its own in the queue: a
+    decision of the sweeper owes a letter that it cannot write, and the older one is then the only
+    place that holds the request.
+    """
+    if newest is not None and newest.letter is not None and not newest.letter_confirmed:
+        return False
+    return 0 < sequence < last_decided(record) and not is_kept_by_look_up(record, sequence)
 
 
 def groups_of(tallies: Iterable[LetterTally]) -> tuple[LetterGroup, ...]:

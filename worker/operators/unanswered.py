@@ -17,6 +17,7 @@ from worker.contract.times import read_time
 from worker.identity import UNKNOWN_ORIGIN
 from worker.ledger import PAGE, Ledger
 from worker.letters import LetterFilter, UnansweredLetter
+from worker.lifecycle.prospects import is_overtaken
 from worker.model import Cancellation, Facts, Initiation, Unreadable
 from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
 from worker.ports import LetterQueue, Publisher
@@ -30,6 +31,7 @@ class SyncReport:
     """What a walk met: ``walked`` letters, ``unanswered`` ones of them, by operation.
 
     ``added`` of these the index did not have; ``gone`` are those it had and the queue has no more.
+    ``overtaken`` letters were let go: a newer decision of their operation needs none of them.
     ``nameless`` letters say of no operation whose they are. Incomplete, the walk ended early, and
     nothing was taken out of the index.
     """
@@ -40,11 +42,13 @@ class SyncReport:
     gone: int
     nameless: int
     is_complete: bool
+    overtaken: int = 0
 
 
 @dataclass(slots=True)
 class _Met:
     walked: int = 0
+    overtaken: int = 0
     nameless: int = 0
     ids: set[UUID] = field(default_factory=set)
     noted: list[UnansweredLetter] = field(default_factory=list)
@@ -60,8 +64,9 @@ async def synchronise(
 ) -> SyncReport:
     """Walk the dead letters once round and make the index agree about the unanswered ones.
 
-    Every letter is published once again, to the end of its queue. Doing it again after a crash is
-    safe. Raises ``QueueLockedError``, ``QueueLockLostError``, ``StoreUnavailableError``.
+    Every letter is published once again, to the end of its queue, but for those that a newer
+    decision has overtaken: these are let go. Doing it again after a crash is safe. Raises
+    ``QueueLockedError``, ``QueueLockLostError``, ``StoreUnavailableError``.
     """
     async with walking(
         queue=queue,
@@ -77,7 +82,11 @@ async def synchronise(
         try:
             async for letter in walk:
                 _note(met, letter, began)
-                await letter.keep()
+                if await _is_overtaken(ledger, letter):
+                    met.overtaken += 1
+                    await letter.remove()
+                else:
+                    await letter.keep()
                 on_letter()
                 if len(met.noted) >= PAGE:
                     await ledger.keep_unanswered(met.noted)
@@ -95,7 +104,19 @@ async def synchronise(
             gone=gone,
             nameless=met.nameless,
             is_complete=is_complete,
+            overtaken=met.overtaken,
         )
+
+
+async def _is_overtaken(ledger: Ledger, letter: WalkedLetter) -> bool:
+    """Whether it is the letter of a decision that a newer one has replaced, as a settled doubt's.
+
+    What the broker gave up besides was never decided, whatever has become of its operation.
+    """
+    if letter.operation_id is None or letter.is_unanswered:
+        return False
+    found = await ledger.find(letter.operation_id)
+    return found is not None and is_overtaken(letter.sequence, *found)
 
 
 def unanswered_letter(letter: WalkedLetter, found_at: datetime) -> UnansweredLetter | None:

@@ -11,7 +11,6 @@ from enum import StrEnum, unique
 from typing import assert_never
 from uuid import UUID
 
-from worker.codes import Code
 from worker.contract.bodies import read_payment_body
 from worker.contract.copies import replay_copy
 from worker.contract.envelope import envelope_on
@@ -19,6 +18,7 @@ from worker.contract.json_text import JsonObject, parse_body
 from worker.journal import ReplayResult, ReplayRun, ReplayStep, StepState
 from worker.ledger import Ledger
 from worker.letters import Verdict
+from worker.lifecycle.prospects import is_kept_by_look_up, last_decided
 from worker.lifecycle.reopen import NotReopened, Reopened, is_reopened_by, is_untried
 from worker.lifecycle.resend import Resending, ResendWish
 from worker.messages import OutgoingMessage
@@ -99,8 +99,8 @@ class LetterHands:
         sequence = letter.sequence
         if found is not None and not _is_copied(found[1]):
             return False
-        if found is not None and 0 < sequence < _last_decided(found[0]):
-            return not _is_kept_by(found[0], sequence)
+        if found is not None and 0 < sequence < last_decided(found[0]):
+            return not is_kept_by_look_up(found[0], sequence)
         done = self._done.get(operation_id)
         return done is not None and (letter.is_unanswered or sequence < done.sequence)
 
@@ -266,13 +266,3 @@ def _is_copied(newest: Answer | None) -> bool:
     place that holds the request.
     """
     return newest is None or newest.letter is None or newest.letter_confirmed
-
-
-def _is_kept_by(record: Record, sequence: int) -> bool:
-    """Whether a look-up that found the link lost goes on with the letter of the doubt before."""
-    is_lost = record.state is State.IN_DOUBT and record.code is Code.LINK_LOST
-    return is_lost and sequence == record.sequence - 1
-
-
-def _last_decided(record: Record) -> int:
-    return record.sequence - 1 if record.state.is_open else record.sequence
