@@ -335,7 +335,7 @@ def test_a_retry_unlocks_and_the_letter_is_called_replayable(desk: Desk) -> None
     (told,) = desk.objects("settle", one, "--retry", *SAID)
     assert (told["result"], told["state"], told["sequence"]) == ("unlocked", "in_doubt", 1)
     after = desk.objects("show", one)[0]
-    assert after["verdict"] == "safe"
+    assert (after["verdict"], after["unlocked"]) == ("safe", True)
     acts = [each for each in after["timeline"] if each["what"] == "acted_on"]
     assert [each["action"] for each in acts] == ["unlock"]
     (again,) = desk.objects("settle", one, "--retry", *SAID)
@@ -356,6 +356,10 @@ def test_a_copy_of_a_doubt_is_settled_with_it_alone(desk: Desk) -> None:
     code, _out, err = desk.run("settle", str(number(2)), "--failed", *SAID)
     assert code == ExitCode.FAILED
     assert f"it repeats payment {one}" in err
+    (shown,) = desk.objects("show", str(one))
+    assert [each["payment_id"] for each in shown["copies"]] == [str(number(2))]
+    assert desk.objects("show", str(number(2)))[0]["duplicate_of"] == str(one)
+    assert f"answered alike   {number(2)}" in desk.run("show", str(one), "--output", "human")[1]
     (told,) = desk.objects("settle", str(one), "--failed", *SAID)
     assert told["copies"] == 1
 

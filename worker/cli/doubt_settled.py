@@ -14,6 +14,7 @@ from worker.cli.letters_parked import ReasonOption, YesOption
 from worker.cli.money import counted, euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.reasons import checked_reason
+from worker.codes import Code
 from worker.ledger import Ledger
 from worker.lifecycle.ruling import NotRuled, Ruled, Unlocked, Verdict
 from worker.model import Secret
@@ -172,6 +173,11 @@ def _ask(
             "Its last attempt ended less than 15 minutes ago: what is not at the provider now may"
             " still appear there.",
             fix=f"Look again later: {what_to_look_up(doubt)}.",
+        )
+    if said.word is not Word.SUCCEEDED and doubt.record.code is Code.LINK_LOST:
+        output.warn(
+            "The provider had it: only its link could not be read.",
+            fix="Have it cancelled there first, or settle it with its link.",
         )
     if said.word is Word.RETRY and doubt.is_unlocked:
         return

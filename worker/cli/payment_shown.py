@@ -17,9 +17,12 @@ from worker.codes import category_of
 from worker.ledger import Ledger
 from worker.letters import LetterEntry, UnansweredLetter, Verdict, code_name
 from worker.lifecycle.prospects import prospect_of
+from worker.lifecycle.ruling import is_unlocked
 from worker.model import Facts
+from worker.operators.doubts import copies_of
 from worker.operators.timeline import Moment, timeline_of
 from worker.records import Answer, History, Record, State
+from worker.searches import FoundPayment
 
 _COLUMNS = ("at", "what", "facts")
 
@@ -31,13 +34,14 @@ class Found:
     """All that the ledger knows of one operation; no ``history`` where the broker gave it up.
 
     ``letter`` is its dead letter as the index lists it, ``unanswered`` what a walk noted of one
-    that the broker made.
+    that the broker made, ``copies`` requests that were answered with its answer, a hundred at most.
     """
 
     history: History | None
     letter: LetterEntry | None
     unanswered: UnansweredLetter | None
     cancellations: tuple[Record, ...]
+    copies: tuple[FoundPayment, ...] = ()
 
 
 def register(group: typer.Typer) -> None:
@@ -85,6 +89,7 @@ async def look_up(ledger: Ledger, operation_id: UUID) -> Found:
         letter=await ledger.letter_of(operation_id),
         unanswered=unanswered,
         cancellations=tuple(await ledger.cancellations(operation_id)),
+        copies=tuple(await copies_of(ledger, operation_id)),
     )
 
 
@@ -100,6 +105,7 @@ def show_found(output: Output, found: Found, extra: dict[str, object] | None = N
                 "verdict_reason": None if letter is None else letter["verdict_reason"],
                 "letter": letter,
                 "cancellations": [_cancellation(each) for each in found.cancellations],
+                "copies": [_copy(each) for each in found.copies],
                 "timeline": [_row(moment) for moment in moments],
             }
             | (extra or {})
@@ -115,6 +121,8 @@ def show_found(output: Output, found: Found, extra: dict[str, object] | None = N
     for each in found.cancellations:
         row = _cancellation(each)
         output.record(row, f"\ncancellation {row['payment_id']}: {_state(each)}")
+    for copy in found.copies:
+        output.record({}, f"\nanswered alike   {copy.operation_id}: {copy.state}")
     for name, value in (extra or {}).items():
         _show_extra(output, name, value)
     output.text("")
@@ -141,6 +149,8 @@ def _about(found: Found) -> dict[str, object]:
             "not_after": record.not_after,
             "next_attempt_at": record.next_attempt_at,
             "has_link": record.link is not None,
+            "duplicate_of": record.duplicate_of,
+            "unlocked": is_unlocked(record),
         }
     letter = found.unanswered
     if letter is None:
@@ -159,6 +169,8 @@ def _about(found: Found) -> dict[str, object]:
         "not_after": letter.not_after,
         "next_attempt_at": None,
         "has_link": False,
+        "duplicate_of": None,
+        "unlocked": False,
     }
 
 
@@ -226,6 +238,16 @@ def _cancellation(record: Record) -> dict[str, object]:
         "code": record.code,
         "first_seen": record.first_seen,
         "decided_at": record.decided_at,
+    }
+
+
+def _copy(found: FoundPayment) -> dict[str, object]:
+    return {
+        "payment_id": found.operation_id,
+        "state": found.state,
+        "code": found.code,
+        "first_seen": found.first_seen,
+        "decided_at": found.decided_at,
     }
 
 

@@ -35,6 +35,7 @@ STILL_AT_WORK: Final = timedelta(minutes=15)
 """How long after the last attempt what is not found at the provider may still appear there."""
 
 _IN_DOUBT = frozenset({State.IN_DOUBT})
+_MOST_COPIES = 100
 
 
 @unique
@@ -155,9 +156,8 @@ class Doubts:
 
     async def copies_of(self, operation_id: UUID) -> list[FoundPayment]:
         """Requests in doubt that repeat this one, and are answered along with it."""
-        wanted = PaymentFilter(payment_id=operation_id, states=_IN_DOUBT)
-        found = self._ledger.search(wanted, limit=100, newest_first=False)
-        return [each async for each in found if each.duplicate_of == operation_id]
+        copies = await copies_of(self._ledger, operation_id)
+        return [each for each in copies if each.state is State.IN_DOUBT]
 
     async def settle(self, doubt: Doubt, said: Settlement) -> Verdict:
         """Write what a person says of a doubt, if its proof holds; audited, see ``ruling``."""
@@ -191,6 +191,14 @@ class Doubts:
             return (Word.FAILED,)
         may_be_replayed = not is_expired(record, self._rules, self._ledger.clock.now())
         return (Word.SUCCEEDED, Word.FAILED, *([Word.RETRY] if may_be_replayed else []))
+
+
+async def copies_of(ledger: Ledger, operation_id: UUID) -> list[FoundPayment]:
+    """Requests of the same content that were answered with this one's answer, oldest first."""
+    found = ledger.search(
+        PaymentFilter(payment_id=operation_id), limit=_MOST_COPIES, newest_first=False
+    )
+    return [each async for each in found if each.duplicate_of == operation_id]
 
 
 def _endpoint_of(account: Account | None, record: Record) -> Endpoint | None:
