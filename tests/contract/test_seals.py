@@ -170,3 +170,14 @@ async def test_sealing_anew_and_erasing_never_run_at_once(desk: Desk) -> None:
     async with holding(ledger, RETENTION, actor="worker", purpose="maintain"):
         with pytest.raises(QueueLockedError):
             await seal_again(ledger, store.seals, ROTATING.key_ids, actor="anna")
+
+
+async def test_an_older_row_gets_the_mark_of_its_email_under_the_same_key(desk: Desk) -> None:
+    """Rows of an earlier release have none."""
+    store = await desk.open(Vault([OLD]))
+    await write(store, replace(decided_record(1, version=1), email=EMAIL))
+    done = await seal_again(desk.ledger(store), store.seals, (OLD_ID,), actor="anna")
+    assert (done.renewed, list(done.keys)) == (1, [use(OLD_ID, 1, 1, is_first=True)])
+    found = await store.find(number(1))
+    assert found is not None
+    assert found[0].email_mark == store.email_marks(EMAIL)[0]
