@@ -86,6 +86,14 @@ def test_test_money_is_no_money_and_what_is_not_known_counts() -> None:
     assert real_cents({RunMode.TEST: 5, RunMode.LIVE: 7, RunMode.FORCE_LIVE: 11, None: 13}) == 31
 
 
+async def test_letters_of_an_amount_that_nobody_knows_keep_to_no_limit_of_money() -> None:
+    """Those that the broker gave up: the ledger never read them."""
+    book = Book()
+    unpriced = replace(WANTED, letters=1, unpriced=1)
+    assert await book.refusal(unpriced) == "approval_missing"
+    assert await approval_of(book.ledger, ApprovalLimits(letters=10), unpriced) is None
+
+
 async def test_another_account_approves_and_the_run_may_begin() -> None:
     book = Book()
     assert await book.refusal() == "approval_missing"

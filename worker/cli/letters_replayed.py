@@ -140,6 +140,7 @@ async def _allowed(context: CommandContext, intent: Intent) -> Approval | None:
         letters=intent.count,
         cents=real_cents(intent.cents),
         is_more=bool(intent.needs_reason) and plan is not None,
+        unpriced=intent.unpriced,
     )
     async with opened_ledger(context) as ledger:
         return await approval_of(ledger, limits_of(context), wanted)

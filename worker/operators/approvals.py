@@ -22,10 +22,13 @@ class ApprovalLimits:
     letters: int = 0
     cents: int = 0
 
-    def exceeded_by(self, letters: int, cents: int) -> bool:
-        """Whether so many letters, or so much, need an approval."""
+    def exceeded_by(self, letters: int, cents: int, *, unpriced: int = 0) -> bool:
+        """Whether so many letters, or so much, need an approval.
+
+        ``unpriced`` letters may be of any amount: nobody can say that they keep to a limit.
+        """
         too_many = bool(self.letters) and letters > self.letters
-        return too_many or (bool(self.cents) and cents > self.cents)
+        return too_many or (bool(self.cents) and (cents > self.cents or unpriced > 0))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,8 @@ class Undertaking:
     """What a run sets out to do, for whoever has to judge it.
 
     ``planner`` and ``plan_sha256`` are of the plan, where there is one; ``is_more`` tells that
-    letters are named which the plan leaves out.
+    letters are named which the plan leaves out; ``unpriced`` counts payments of an amount that the
+    ledger does not know.
     """
 
     runner: str
@@ -42,6 +46,7 @@ class Undertaking:
     letters: int
     cents: int
     is_more: bool = False
+    unpriced: int = 0
 
     @property
     def facts(self) -> ActFacts:
@@ -73,7 +78,7 @@ async def approval_of(
 
     Raises ``NotApprovedError``, and notes the act as denied.
     """
-    if not limits.exceeded_by(wanted.letters, wanted.cents):
+    if not limits.exceeded_by(wanted.letters, wanted.cents, unpriced=wanted.unpriced):
         return None
     try:
         return await _found(ledger, wanted)
