@@ -126,7 +126,6 @@ async def _watched(
             await watch.until(lambda look: look.waiting <= left or forwarding.has_ended, every=0.1)
             if forwarding.has_ended:
                 raise RuntimeError(forwarding.last_words)
-        await queues.channel.queue_purge(queues.results)
     ends = perf_counter() + seconds
     looks = await watch.until(lambda look: look.at >= ends or look.waiting == 0, every=0.2)
     if len(looks) == 1:
