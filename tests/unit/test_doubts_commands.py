@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,10 +27,14 @@ from worker.model import Operation, Origin, PaymentTarget, RunMode, Secret
 from worker.records import Answer, AttemptEntry, Kind, Record, State, Status
 
 Captured = pytest.CaptureFixture[str]
-NOW = datetime.now(UTC)  # noqa: TID251 - the commands go by the clock of the machine
 LINK = "https://pay.test.example/p/planted-link"
 DOUBT = Reason(code=Code.OUTCOME_UNKNOWN)
 SAID = ["--reason", "seen in the portal", "--yes"]
+
+
+def now() -> datetime:
+    """The time by which the commands go; a long run of tests may have begun an hour ago."""
+    return SystemClock().now()
 
 
 class Desk:
@@ -97,7 +101,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> D
 
 def seen(value: int, *, ago: timedelta = timedelta(hours=1), **changes: object) -> Record:
     """A payment first seen that long ago."""
-    at = NOW - ago
+    at = now() - ago
     record = sample_record(value)
     return replace(record, first_seen=at, created_at=at, updated_at=at, **changes)  # type: ignore[arg-type] # fields by name
 
@@ -105,14 +109,14 @@ def seen(value: int, *, ago: timedelta = timedelta(hours=1), **changes: object) 
 def doubt(value: int = 1, *, ago: timedelta = timedelta(hours=1), **changes: object) -> Any:  # noqa: ANN401 - as put() takes it
     """What ``put`` needs for a payment in doubt, its one attempt without an answer."""
     record = seen(value, ago=ago, **{"attempts": 1, "unknown_attempts": 1} | changes)
-    at = NOW - ago + timedelta(seconds=31)
+    at = now() - ago + timedelta(seconds=31)
     record, answer = closed(replace(record, version=2), State.IN_DOUBT, reason=DOUBT, at=at)
     attempt = AttemptEntry(
         operation_id=number(value),
         token=number(99),
         number=1,
         reference=record.reference,
-        tries=(Try(started_at=NOW - ago, ended_at=at, outcome=Unknown()),),
+        tries=(Try(started_at=now() - ago, ended_at=at, outcome=Unknown()),),
         ended_at=at,
     )
     return {"records": replace(record, version=1), "answer": answer, "attempt": attempt}
@@ -185,7 +189,7 @@ def test_the_books_are_told_apart_by_what_is_asked(desk: Desk) -> None:
         seen(2, state=State.SUCCEEDED, origin=Origin("web")),
         seen(3, state=State.FAILED, facts=live),
     )
-    since = (NOW - timedelta(days=2)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    since = (now() - timedelta(days=2)).isoformat(timespec="seconds").replace("+00:00", "Z")
     report = ("report", "--no-broker", "--since", since)
     _code, out, _err = desk.run(*report, "--by", "origin", "--by", "mode", "--by", "origin")
     assert sorted(out.splitlines()) == [
@@ -196,7 +200,7 @@ def test_the_books_are_told_apart_by_what_is_asked(desk: Desk) -> None:
     (data,) = desk.objects(*report)
     assert data["sums"] == {"EUR": {"LIVE": {"failed": 1250}, "TEST": {"succeeded": 2500}}}
     days = {line["day"] for line in data["lines"]}
-    assert days == {str((NOW - timedelta(hours=hours)).date()) for hours in (1, 24)}
+    assert days == {str((now() - timedelta(hours=hours)).date()) for hours in (1, 24)}
     assert sum(line["count"] for line in data["lines"]) == data["received"] == 3
     _code, out, _err = desk.run(*report, "--output", "human")
     assert "TEST: 25.00 EUR asked for: 25.00 EUR succeeded" in out
