@@ -30,6 +30,7 @@ from worker.lifecycle.reconcile import STEPS
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.messages import Exchange
 from worker.model import Delivery, OperationClass, Source
+from worker.operators.unanswered import synchronise
 from worker.operators.walks import QueueLockedError
 from worker.records import Restoration, State
 from worker.retry import LADDER
@@ -218,6 +219,29 @@ async def test_a_link_that_was_lost_and_never_handed_out_is_issued_anew_from_tha
     last = desk.world.broker.events[-1]
     assert (last["result"], last["sequence"]) == (True, 3)
     assert last["link"] is not None
+
+
+@pytest.mark.parametrize("is_synchronised", [False, True])
+async def test_a_run_that_was_cut_before_its_copy_finds_that_letter_again(
+    is_synchronised: bool,  # noqa: FBT001 - parametrised
+) -> None:
+    """It was opened already, and the letter of the doubt is the only body that there is."""
+    desk = await link_lost()
+    desk.world.broker.scripts[Exchange.REPLAY] = [REFUSED]
+    run = await desk.replay(step_of(key_of(9), sequence=2, code=Code.LINK_LOST))
+    assert run.state is RunState.STOPPED
+    assert len(desk.queue.letters) == 1
+    if is_synchronised:
+        report = await synchronise(
+            ledger=desk.ledger, queue=desk.queue, publisher=desk.world.broker, actor="anna"
+        )
+        assert report.overtaken == 0
+        desk.collect()
+    await desk.resume()
+    assert (await desk.step()).result is ReplayResult.SETTLED
+    assert list(desk.queue.letters) == []
+    last = desk.world.broker.events[-1]
+    assert (last["result"], last["sequence"]) == (True, 3)
 
 
 async def test_the_other_letters_go_round_unharmed() -> None:

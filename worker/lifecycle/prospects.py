@@ -9,7 +9,7 @@ from typing import assert_never
 
 from worker.codes import Code, category_of
 from worker.letters import Advice, LetterCase, LetterGroup, LetterTally, Verdict, code_name
-from worker.lifecycle.reopen import may_be_asked_again
+from worker.lifecycle.reopen import is_untried, may_be_asked_again
 from worker.records import Answer, Kind, Record, State
 
 ADVICE: dict[Code, Advice] = {
@@ -161,7 +161,13 @@ def last_decided(record: Record) -> int:
 
 
 def is_kept_by_look_up(record: Record, sequence: int) -> bool:
-    """Whether a look-up that found the link lost goes on with the letter of the doubt before."""
+    """Whether a look-up that found the link lost goes on with the letter of the doubt before.
+
+    Opened again, the row no longer tells what it was, and until somebody has tried it nobody
+    knows that a copy was sent: the letter may be the only place that holds the request.
+    """
+    if is_untried(record):
+        return sequence == last_decided(record) - 1
     is_lost = record.state is State.IN_DOUBT and record.code is Code.LINK_LOST
     return is_lost and sequence == record.sequence - 1
 
