@@ -1,7 +1,9 @@
 """Data on standard output in the asked-for form, messages on standard error."""
 
+import asyncio
 import io
 import json
+import signal
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -284,3 +286,31 @@ def test_a_question_that_is_left_ends_its_line(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(KeyboardInterrupt):
         desk.output.confirm("Really?", is_answered=False)
     assert desk.err.getvalue() == "Really? [y/N] \nCancelled; nothing was changed.\n"
+
+
+def test_ctrl_c_ends_a_question_that_is_asked_within_an_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop only notes the first one, and the terminal would be read on."""
+
+    def interrupt(*_: object) -> str:
+        signal.raise_signal(signal.SIGINT)
+        return "y\n"
+
+    typed = Terminal("")
+    monkeypatch.setattr(typed, "readline", interrupt)
+    monkeypatch.setattr("sys.stdin", typed)
+    desk = Desk(on_terminal=True)
+    inside: list[object] = []
+
+    async def ask() -> None:
+        inside.append(signal.getsignal(signal.SIGINT))
+        try:
+            desk.output.confirm("Really?", is_answered=False)
+        finally:
+            inside.append(signal.getsignal(signal.SIGINT))
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(ask())
+    assert desk.err.getvalue() == "Really? [y/N] \nCancelled; nothing was changed.\n"
+    assert inside[0] == inside[1] != signal.default_int_handler

@@ -5,6 +5,7 @@ box characters (measured): there the same rows are tab-separated lines, or JSON 
 """
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -185,9 +186,10 @@ class Output:
         if is_answered:
             return
         self.expect_somebody()
-        print(f"{question} [y/N] ", end="", file=self._stderr, flush=True)
         try:
-            answer = sys.stdin.readline()
+            with _interruptible():
+                print(f"{question} [y/N] ", end="", file=self._stderr, flush=True)
+                answer = sys.stdin.readline()
         except KeyboardInterrupt:
             print(f"\n{_CANCELLED}", file=self._stderr, flush=True)
             raise
@@ -245,6 +247,20 @@ def _console(stream: TextIO, *, has_colour: bool) -> Console:
         highlight=False,
         emoji=False,
     )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have Ctrl-C end a question at once, also where an event loop has taken the signal.
+
+    ``asyncio.run`` only marks its task as cancelled at the first one, and a read of the terminal
+    is then begun again (PEP 475): the question would wait on, as if nothing had been typed.
+    """
+    taken = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, taken)
 
 
 def _drawn(columns: Sequence[str], rows: Iterable[Row], title: str, whole: Sequence[str]) -> Table:
