@@ -308,6 +308,42 @@ def test_a_link_that_was_kept_back_can_be_handed_out_once_its_host_is_listed(des
     assert desk.read(number(2))[0].link_published
 
 
+def test_a_link_that_was_kept_says_what_it_waits_for(desk: Desk) -> None:
+    """Its settings are wanting: without a word of that, nobody would know of --kept-link."""
+    made = doubt()
+    kept = replace(made["records"], link=Secret("https://elsewhere.example/p/planted"))
+    desk.put(kept, answers=[made["answer"]])
+    shown = desk.run("doubtful", "--output", "human")[1]
+    assert "link_hosts of safedebit does not have: once it has, settle with" in shown
+    assert f"{number(1)} --succeeded --link URL" in shown
+
+
+def test_nobody_is_asked_to_confirm_what_would_be_refused(desk: Desk) -> None:
+    """Here nobody is there to be asked, which would be told first."""
+    link, basket = str(put_doubt(desk)), str(basket_doubt(desk, 2))
+    why = ("--reason", "seen in the portal")
+    for words, told in (
+        ([link, "--link", "https://elsewhere.example/p/1"], "link_hosts of safedebit"),
+        ([basket], "named by its id"),
+    ):
+        code, _out, err = desk.run("settle", *words, "--succeeded", *why)
+        assert (code, told in err) == (ExitCode.FAILED, True)
+    code, _out, err = desk.run("settle", basket, "--succeeded", "--item", "17", *why)
+    assert code == ExitCode.USAGE
+    assert "The provider has item 17." in err
+
+
+def test_a_person_at_a_terminal_is_asked_for_the_link(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = io.StringIO(f"{LINK}\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stdin", typed)
+    one = str(put_doubt(desk))
+    code, _out, err = desk.run("settle", one, "--succeeded", "--link", "-", *SAID)
+    assert (code, err.startswith("Link: ")) == (ExitCode.OK, True)
+
+
 def test_a_basket_is_settled_by_its_item_and_a_link_by_no_item(desk: Desk) -> None:
     basket, link = str(basket_doubt(desk, 1)), str(put_doubt(desk, 2))
     assert "named by its id" in desk.run("settle", basket, "--succeeded", *SAID)[2]

@@ -13,6 +13,7 @@ from worker.cli.exit_codes import CommandError, ExitCode
 from worker.cli.letters_parked import ReasonOption, YesOption
 from worker.cli.money import counted, euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
+from worker.cli.output import Output
 from worker.cli.reasons import checked_reason
 from worker.codes import Code
 from worker.ledger import Ledger
@@ -91,7 +92,7 @@ def settle_doubt(
         word=_word(succeeded=succeeded, failed=failed, retry=retry),
         actor=operating_system_account(),
         reason=why,
-        link=_link(link),
+        link=_link(context.output, link),
         item_id=item,
         uses_kept_link=kept_link,
     )
@@ -112,9 +113,11 @@ def _word(*, succeeded: bool, failed: bool, retry: bool) -> Word:
     return said[0]
 
 
-def _link(link: str | None) -> Secret | None:
+def _link(output: Output, link: str | None) -> Secret | None:
     """A link on the command line is seen by everybody on the machine: standard input is not."""
     if link == _FROM_INPUT:
+        if sys.stdin.isatty():
+            output.ask("Link: ")
         return Secret.maybe(sys.stdin.readline().strip())
     return Secret.maybe(link)
 
@@ -151,6 +154,8 @@ async def _settled(context: CommandContext, said: Settlement, *, is_answered: bo
                 fix="Give an id as `payment-worker payments doubtful` shows it.",
             )
         if doubt.record.state is State.IN_DOUBT and doubt.words:
+            if (objection := doubts.objection(doubt, said)) is not None:
+                return _tell(context, said, objection, 0)
             _ask(context, ledger, doubt, said, is_answered=is_answered)
         copies = await doubts.copies_of(said.operation_id)
         verdict = await doubts.settle(doubt, said)
@@ -181,7 +186,8 @@ def _ask(
         )
     if said.word is Word.RETRY and doubt.is_unlocked:
         return
-    output.say(f"{_named(doubt.record)}, in doubt for {age_of(now - doubt.since)}.")
+    proof = "" if said.item_id is None else f" The provider has item {said.item_id}."
+    output.say(f"{_named(doubt.record)}, in doubt for {age_of(now - doubt.since)}.{proof}")
     output.confirm(_question(doubt.record, said.word), is_answered=is_answered)
 
 

@@ -190,6 +190,11 @@ def commands_for(doubt: Doubt) -> Iterator[str]:
             "it is unlocked: payment-worker dead-letters replay"
             f" {doubt.record.operation_id} --reason ..."
         )
+    if doubt.has_kept_link and not doubt.link_is_listed and doubt.account is not None:
+        yield (
+            f"a link was kept, on a host that link_hosts of {doubt.account.name} does not have:"
+            " once it has, settle with --succeeded --kept-link"
+        )
     for word in doubt.words:
         yield f"{settle} --{word}{_proof(doubt, word)} --reason ..."
 

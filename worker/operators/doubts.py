@@ -159,6 +159,11 @@ class Doubts:
         copies = await copies_of(self._ledger, operation_id)
         return [each for each in copies if each.state is State.IN_DOUBT]
 
+    def objection(self, doubt: Doubt, said: Settlement) -> NotRuled | None:
+        """Why the proof does not hold, before anybody is asked to confirm it."""
+        ruling = _ruling(doubt, said)
+        return ruling if isinstance(ruling, NotRuled) else None
+
     async def settle(self, doubt: Doubt, said: Settlement) -> Verdict:
         """Write what a person says of a doubt, if its proof holds; audited, see ``ruling``."""
         ruling = _ruling(doubt, said)
