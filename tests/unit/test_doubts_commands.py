@@ -433,3 +433,23 @@ def test_what_is_no_doubt_is_told_as_it_stands(desk: Desk) -> None:
     code, _out, err = desk.run("settle", str(number(3)), "--failed", *SAID)
     assert code == ExitCode.FAILED
     assert "knows no such operation" in err
+
+
+# --- erase -------------------------------------------------------------------------------------
+
+
+def test_a_look_before_an_erasure_says_of_each_what_would_come_of_it(desk: Desk) -> None:
+    """What can be erased has no reason against it; what is in doubt has one."""
+    over, answer = closed(seen(2), State.FAILED, reason=DOUBT)
+    desk.put(
+        replace(over, version=1),
+        answers=[replace(answer, event_confirmed=True, letter_confirmed=True)],
+    )
+    put_doubt(desk)
+    client = sample_record(1).facts.id_client
+    assert client is not None
+    words = ("erase", "--client", client, "--reason", "request 4711", "--dry-run")
+    assert {(row["payment_id"], row["result"], row["reason"]) for row in desk.objects(*words)} == {
+        (str(number(1)), "would leave", "in doubt: settle it first"),
+        (str(number(2)), "would erase", None),
+    }

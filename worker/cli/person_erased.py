@@ -87,7 +87,9 @@ async def _looked(context: CommandContext, person: Person) -> ExitCode:
     async with opened_store(context) as (ledger, _store):
         found = [each async for each in operations_of(ledger, person)]
     for each in found:
-        _show(context, each.payment.operation_id, "would erase", each.standing)
+        is_held, is_erased = each.standing.is_held, each.standing is Standing.ERASED
+        result = "would leave" if is_held else "erased before" if is_erased else "would erase"
+        _show(context, each.payment.operation_id, result, each.standing if is_held else None)
     count = sum(not each.standing.is_held for each in found)
     context.output.say(
         f"{counted(len(found), 'operation')}, {count} of them can be erased now;"
