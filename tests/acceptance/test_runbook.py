@@ -342,7 +342,8 @@ async def customer_erased(broker: Broker, directory: Path, section: Section) -> 
     asked = order(id_client="77001", id_societe="6", email="client@example.org")
     async with machine(broker, directory) as site:
         await site.erp.answer(await site.erp.send(asked))
-        paid = await site.erp.send(order(email="Client@Example.org"))
+        content = order(email="Client@Example.org")
+        paid = await site.erp.send(content)
         with_link = await site.erp.answer(paid)
         await site.has_letters(1)
         operator = await logged_in(site, section)
@@ -356,7 +357,7 @@ async def customer_erased(broker: Broker, directory: Path, section: Section) -> 
         await operator.types("payment-worker payments find --email", email="client@example.org")
         operator.ends()
         assert await site.erp.depth("dlq") == 0
-        again = await site.erp.send(order(email="Client@Example.org"), message_id=paid.message_id)
+        again = await site.erp.send(content, message_id=paid.message_id)
         repeated = await site.erp.answer(again)
         assert (repeated["event_id"], repeated["link"]) == (with_link["event_id"], None)
         assert site.simulator.applied.total == 1
