@@ -32,7 +32,7 @@ from worker.ports import Clock, Permits, Publisher, Store, Transport
 from worker.processor import Processor
 from worker.providers import PROVIDERS
 from worker.reconciler import LookedUp, Reconciler
-from worker.records import Restoration
+from worker.records import Record, Restoration
 from worker.replies import Replies
 from worker.rules import RouteBook, Rules
 from worker.sweeper import Sweeper
@@ -327,6 +327,7 @@ def make_core(
     )
     ledger = Ledger(store=store, rules=rules, clock=clock, restoration=restoration)
     surprises: list[Exception] = []
+    contradictions: list[Record] = []
     announcer = Announcer(publisher=publisher, source=SOURCE)
     caller = Caller(
         ledger=ledger,
@@ -336,6 +337,7 @@ def make_core(
         signing=clock,
         rules=rules,
         on_surprise=surprises.append,
+        on_contradiction=contradictions.append,
     )
     replies = Replies(
         announcer=announcer,

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from worker.call import Call, Ended, Unused, cut_off
-from worker.calls import HttpReply, HttpRequest, Outcome, Try, Unknown
+from worker.calls import HttpReply, HttpRequest, Outcome, Succeeded, Try, Unknown
 from worker.ledger import Ledger
 from worker.lifecycle.settle import Evidence, Settled, Settlement
 from worker.lifecycle.wishes import Decided, Held, Waiting, Won, held
 from worker.model import CancelRequest, PaymentRequest, ProviderKind, Refusal, Route
 from worker.ports import Clock, Permit, Provider, Signing, StoreUnavailableError, Transport
+from worker.records import Record, State
 from worker.retry import backoff
 from worker.rules import RECORDING_SECONDS, Rules
 from worker.shield import attempt, finish
+
+_TOLD_OTHERWISE = frozenset({State.FAILED, State.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Caller:
 
     ``clock`` is the ledger's, for times that it keeps; ``signing`` this machine's, for requests.
     ``on_surprise`` is told an exception that nobody foresaw: its payment is in doubt, and
-    somebody must mend the code.
+    somebody must mend the code. ``on_contradiction`` is told an operation that was applied after
+    it had been told as something else: only a person can mend that.
     """
 
     def __init__(
@@ -46,8 +50,10 @@ class Caller:
         signing: Signing,
         rules: Rules,
         on_surprise: Callable[[Exception], None],
+        on_contradiction: Callable[[Record], None],
     ) -> None:
         self._on_surprise = on_surprise
+        self._on_contradiction = on_contradiction
         self._ledger = ledger
         self._providers = providers
         self._transport = transport
@@ -132,6 +138,8 @@ class Caller:
         if isinstance(settled, Evidence):
             # Another worker took the claim over; the next delivery repeats what it decided.
             record = settled.record
+            if isinstance(end.outcome, Succeeded) and record.state in _TOLD_OTHERWISE:
+                self._on_contradiction(record)
             return Called(held(record, self._clock.now(), "claim lost"), call.tries)
         return Called(settled, call.tries)
 

@@ -203,4 +203,9 @@ def test_heads_and_files_that_are_none_are_refused(
     assert program.run([*sound, "audit", "verify", str(tmp_path / "none")]) == 64
     assert program.run([*sound, "audit", "export", "--output", str(tmp_path / "no" / "x")]) == 1
     assert program.run([*sound, "audit", "export", "--since", "noon"]) == 64
+    kept = tmp_path / "kept.jsonl"
+    kept.touch()
+    assert program.run([*sound, "audit", "verify", str(kept)]) == 1, "no act proves nothing"
+    assert program.run([*sound, "audit", "export", "--output", str(kept)]) == 64
+    assert kept.read_bytes() == b"", "evidence is never written over"
     assert "Traceback" not in capsys.readouterr().err

@@ -99,6 +99,7 @@ class Till:
         self.transport = WatchedTransport(list(steps))
         rules = Rules()
         self.surprises: list[Exception] = []
+        self.contradictions: list[Record] = []
         self.ledger = Ledger(store=self.store, rules=rules, clock=self.clock)
         self.permits = AccountPermits(
             {"combo": Limits()}, clock=self.clock, notify=lambda _change: None
@@ -111,6 +112,7 @@ class Till:
             signing=self.clock,
             rules=rules,
             on_surprise=self.surprises.append,
+            on_contradiction=self.contradictions.append,
         )
 
     async def pay(self, asked: PaymentRequest = WISH.request) -> Called:
@@ -156,6 +158,23 @@ async def test_a_refused_connection_waits_on_the_ladder() -> None:
     assert called.end.record.attempts == 1
 
 
+@pytest.mark.parametrize("state", list(State))
+async def test_what_was_applied_after_it_was_told_otherwise_is_told_to_somebody(
+    state: State,
+) -> None:
+    """Payment rules, I3: what comes too late is kept as evidence, and somebody must know."""
+    till = Till(reply(200, ITEM, applied=True))
+
+    def decide_meanwhile() -> None:
+        till.store.tables.records[PAYMENT_ID] = replace(till.row, state=state, token=None)
+
+    till.transport.before_answering = decide_meanwhile
+    called = await till.pay()
+    assert isinstance(called.end, Held)
+    is_told_otherwise = state in {State.FAILED, State.CANCELLED}
+    assert [each.payment_id for each in till.contradictions] == [PAYMENT_ID] * is_told_otherwise
+
+
 # --- surprises -----------------------------------------------------------------------------------
 
 
@@ -180,6 +199,7 @@ async def test_any_surprise_while_calling_is_unknown_and_never_an_error_of_ours(
         signing=till.clock,
         rules=Rules(),
         on_surprise=till.surprises.append,
+        on_contradiction=till.contradictions.append,
     )
     called = await till.pay()
     assert isinstance(called.end, Decided)

@@ -163,6 +163,7 @@ class Assembly:
                 on_surprise=lambda error: self._telemetry.warned(
                     "A call failed in a way nobody foresaw", "call.surprise", error
                 ),
+                on_contradiction=self._telemetry.contradicted,
             ),
             replies=Replies(
                 announcer=announcer,

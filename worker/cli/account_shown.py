@@ -5,7 +5,7 @@ from uuid import UUID
 
 from worker.cli.exit_codes import ExitCode
 from worker.cli.money import counted
-from worker.cli.output import Output
+from worker.cli.output import Format, Output
 from worker.contract.times import time_text
 from worker.lifecycle.switches import Switched
 from worker.model import Account
@@ -14,14 +14,20 @@ from worker.switchboard import ANSWERED, NOT_OPEN, WAITING
 from worker.switches import EVERY_ACCOUNT, AccountReport
 
 _COLUMNS = ("account", "provider", "endpoints", "state", "since", "by", "why", "workers")
+_SEEN = ("account", "provider", "endpoints", "state", "workers")
+"""What people see in the table: a reason has a line of its own, or it would be cut to pieces."""
 
 
 def show_accounts(
     output: Output, found: Sequence[AccountStanding], accounts: Mapping[str, Account]
 ) -> None:
-    """Print every account on a line."""
+    """Print every account on a line, and for people why one is not called below the table."""
     rows = [_row(each, accounts.get(each.account)) for each in found]
-    output.table(_COLUMNS, rows, whole=("account",))
+    is_for_people = output.format is Format.HUMAN
+    output.table(_SEEN if is_for_people else _COLUMNS, rows, whole=("account",))
+    for row in rows:
+        if is_for_people and row["why"] is not None:
+            output.record(row, f"  {_why(row)}")
     every = next((each.every for each in found if each.every is not None), None)
     if every is not None:
         output.warn(
@@ -42,6 +48,11 @@ def _row(standing: AccountStanding, account: Account | None) -> dict[str, object
         "why": why,
         "workers": len({each.worker for each in standing.reports}),
     }
+
+
+def _why(row: Mapping[str, object]) -> str:
+    since = "" if row["since"] is None else f" since {row['since']} by {row['by']}"
+    return f"{row['account']}: {row['state']}{since}: {row['why']}"
 
 
 def _endpoints(account: Account | None) -> str:

@@ -59,6 +59,14 @@ def _export(
     Exit 1 when the chain is broken.
     """
     context = context_of(typer_context, config=config, json=json)
+    if output != _STANDARD_OUTPUT and output.exists():
+        raise CommandError(
+            "file_exists",
+            f"{output} is there already.",
+            exit_code=ExitCode.USAGE,
+            field="--output",
+            fix="Give another name: an older export is what a later one is compared with.",
+        )
     now = context.clock.now()
     period = (past_moment("--since", since, now), past_moment("--until", until, now))
     try:
@@ -106,6 +114,14 @@ def _verify(
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
     kept = _hash(head)
     verdict = run_with_ledger(_verified(context, kept)) if file is None else _of_file(file, kept)
+    if file is not None and not verdict.count and verdict.is_whole:
+        raise CommandError(
+            "audit_empty",
+            f"{file} holds no act: it proves nothing.",
+            exit_code=ExitCode.FAILED,
+            field="FILE",
+            fix="Compare with the ledger: `payment-worker audit verify`.",
+        )
     if context.output.is_json:
         context.output.record(_record(verdict))
     else:

@@ -24,7 +24,7 @@ from worker.messages import (
 from worker.permits import AccountPermits, Hindrance
 from worker.ports import Clock, Publisher
 from worker.reconciler import LookedUp
-from worker.records import Standing, Status
+from worker.records import Record, Standing, Status
 from worker.telemetry.logs import LineWriter
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.redaction import facts_of
@@ -290,6 +290,19 @@ class Telemetry:
         """Something an operator should see, at WARNING; of the error type and place are told."""
         facts = facts_of(error) if error is not None else {}
         self._log.warning(message, **{"event.action": action}, **facts, **_labels(labels))
+
+    def contradicted(self, record: Record) -> None:
+        """The provider applied what was told as failed or cancelled: a person must mend that."""
+        self._log.error(
+            "The provider has applied what was told otherwise",
+            **{
+                "event.action": "call.contradicted",
+                "labels.payment_id": str(record.payment_id),
+                "labels.operation_id": str(record.operation_id),
+                "labels.provider": record.account,
+                "labels.status": record.state.value,
+            },
+        )
 
     def _suspected(self, story: Story) -> None:
         """The security record of one delivery: who claims to send it, and what it carries."""
