@@ -30,7 +30,7 @@ from tests.postgres import PostgresServer
 from tests.waiting import until
 from worker.adapters.clock import SystemClock
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.time_limit(180)]
 
 BANK, SHOP = "safedebit", "combo"
 _clock = SystemClock()
@@ -59,6 +59,16 @@ async def switched(site: FaultSite, *words: str) -> dict[str, Any]:
     assert done.code == 0, (done.output, done.complaint)
     assert done.data["workers"] == done.data["obeying"], done.data
     return done.data
+
+
+async def is_audited(site: FaultSite, *actions: str) -> None:
+    """The chain is whole, and these acts are in it in this order."""
+    verified = await site.installation.run("audit", "verify", "--json")
+    assert (verified.code, verified.data["whole"]) == (0, True), verified.output
+    exported = await site.installation.run("audit", "export")
+    lines = [json.loads(line) for line in exported.output.splitlines()]
+    assert [line["event.action"] for line in lines] == list(actions)
+    assert {line["event.type"] for line in lines} == {"allowed"}
 
 
 @asynccontextmanager
@@ -97,7 +107,7 @@ async def checks_of(worker: WorkerProcess) -> tuple[int, dict[str, Any]]:
     return status, json.loads(body)["checks"]
 
 
-@pytest.mark.parametrize("change", ["postgres"], indirect=True)
+@pytest.mark.parametrize("change", ["sqlite", "postgres"], indirect=True)
 async def test_one_account_stands_still_under_load_and_the_other_goes_on(
     site: FaultSite, broker: Broker
 ) -> None:
@@ -142,9 +152,10 @@ async def test_one_account_stands_still_under_load_and_the_other_goes_on(
         assert (await checks_of(worker))[1]["accounts"] is True
         assert (await switched(site, "resume", BANK))["changed"] is False
         is_calm(worker)
+        await is_audited(site, "account_pause", "account_resume")
 
 
-@pytest.mark.parametrize("change", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("change", ["sqlite", "postgres"], indirect=True)
 async def test_everything_stops_stays_in_the_queue_through_a_restart_and_goes_on_by_itself(
     site: FaultSite, broker: Broker
 ) -> None:
@@ -170,3 +181,26 @@ async def test_everything_stops_stays_in_the_queue_through_a_restart_and_goes_on
             assert (await erp.answer(cancelling)).status == "cancelled"
             assert site.simulator.applied.total == 12
             is_calm(again)
+            await is_audited(site, "account_pause", "account_resume")
+
+
+@pytest.mark.parametrize("change", ["sqlite", "postgres"], indirect=True)
+async def test_an_open_breaker_lets_one_payment_try_when_it_is_asked_to(
+    site: FaultSite, broker: Broker
+) -> None:
+    """By itself it would wait half a minute and longer after a wrong password."""
+    site.release()
+    async with connected_site(site, broker) as (worker, erp):
+        await site.hurry_ladder()
+        refused = await erp.send(basket_order(email="sim+http-401@example.org"))
+        assert (await erp.answer(refused))["code"] == "provider_credentials"
+        waits = await erp.send(basket_order())
+        assert (await erp.rung(waits, "30s")).headers["attempts"] == 0
+        asked = await site.installation.run(
+            "accounts", "probe", SHOP, "--reason", "password mended", "--json"
+        )
+        assert asked.code == 0, (asked.output, asked.complaint)
+        assert (await erp.answer(waits)).status == "succeeded"
+        assert site.simulator.applied.total == 1
+        await is_audited(site, "account_probe")
+        assert await worker.stop() == 0
