@@ -10,19 +10,10 @@ from tests.fakes_journal import MemoryRuns
 from worker.calls import Succeeded, Try, Unknown
 from worker.codes import Code
 from worker.identity import event_id_of
+from worker.inventory import Erased, Stretch
 from worker.look_ups import LookUp, LookUpPlan
 from worker.model import Fingerprint, Identity
-from worker.records import (
-    Answer,
-    AttemptEntry,
-    Erased,
-    Kind,
-    Record,
-    State,
-    Status,
-    Stretch,
-    Tombstone,
-)
+from worker.records import Answer, AttemptEntry, Kind, Record, State, Status, Tombstone
 
 Result = TypeVar("Result")
 _EVER = datetime(9999, 1, 1, tzinfo=UTC)

@@ -15,6 +15,7 @@ from tests.fakes_retention import MemoryRetention
 from worker.acts import BEGINNING, KeptAct, next_place
 from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
 from worker.adapters.store_rows.answers import in_order
+from worker.inventory import BookLine, Books, DecidedPage, QueueLock, Standing
 from worker.letters import (
     EVERY_LETTER,
     LetterCase,
@@ -32,18 +33,13 @@ from worker.records import (
     Answer,
     AttemptEntry,
     AuditEntry,
-    BookLine,
-    Books,
     Change,
-    DecidedPage,
     History,
     Kind,
     Letter,
     Needs,
-    QueueLock,
     Record,
     Restoration,
-    Standing,
     State,
     Tombstone,
 )

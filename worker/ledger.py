@@ -9,6 +9,7 @@ from uuid import UUID
 
 from worker.acts import KeptAct
 from worker.identity import event_id_of
+from worker.inventory import Books, DecidedPage, QueueLock, Standing
 from worker.letters import (
     EVERY_LETTER,
     LetterEntry,
@@ -56,15 +57,11 @@ from worker.records import (
     ActFacts,
     Answer,
     AuditEntry,
-    Books,
     Change,
-    DecidedPage,
     History,
     Needs,
-    QueueLock,
     Record,
     Restoration,
-    Standing,
     Status,
 )
 from worker.rules import Rules

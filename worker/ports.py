@@ -8,6 +8,16 @@ from uuid import UUID
 
 from worker.acts import KeptAct
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Outcome
+from worker.inventory import (
+    Books,
+    DecidedPage,
+    Erased,
+    QueueLock,
+    SealedPage,
+    SealPlace,
+    Standing,
+    Stretch,
+)
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.look_ups import Doubt, LookUpPlan, LookUpQuestion, LookUpReading
@@ -23,23 +33,7 @@ from worker.model import (
     Route,
     Secret,
 )
-from worker.records import (
-    Answer,
-    Books,
-    Change,
-    DecidedPage,
-    Erased,
-    History,
-    Needs,
-    QueueLock,
-    Record,
-    Restoration,
-    SealedPage,
-    SealPlace,
-    Standing,
-    Stretch,
-    Tombstone,
-)
+from worker.records import Answer, Change, History, Needs, Record, Restoration, Tombstone
 from worker.rules import BrokerAddress
 from worker.searches import FoundPayment, PaymentFilter, Place
 from worker.switches import AccountReport, Approval, Switch

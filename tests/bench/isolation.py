@@ -23,9 +23,10 @@ from tests.fakes_clock import START
 from tests.fakes_store import MemoryStore
 from tests.provider_examples import STAGING
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply, Silence
+from worker.gate import Hindrance
 from worker.messages import Action, Exchange, Handled, OutgoingMessage, Publication
 from worker.model import Delivery, Limits, Source, Step
-from worker.permits import AccountPermits, Hindrance
+from worker.permits import AccountPermits
 from worker.rules import Rules, fair_share
 
 ILL_ACCOUNT, WELL_ACCOUNT = "safedebit", "combo"

@@ -26,6 +26,7 @@ from worker.adapters.store_errors import ConcurrentUpdateError
 from worker.calls import Succeeded, Try, Unknown
 from worker.codes import Code
 from worker.identity import event_id_of
+from worker.inventory import Erased, Stretch
 from worker.journal import ReplayRun, RunOptions, RunState
 from worker.model import Fingerprint, Identity
 from worker.ports import Retention, StoreUnavailableError, View
@@ -33,13 +34,11 @@ from worker.records import (
     Answer,
     AttemptEntry,
     Change,
-    Erased,
     Kind,
     Needs,
     Record,
     State,
     Status,
-    Stretch,
     Tombstone,
 )
 

@@ -17,11 +17,12 @@ from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.ledgers import LedgerPlace, SealedStore, initialise_ledger, open_ledger
 from worker.adapters.store_errors import LedgerKeyMissingError
 from worker.calls import Succeeded, Try
+from worker.inventory import SealPlace
 from worker.ledger import Ledger
 from worker.operators.keys import KeyUse, look_at_keys, seal_again
 from worker.operators.retention import RETENTION
 from worker.operators.walks import QueueLockedError, holding
-from worker.records import AttemptEntry, SealPlace
+from worker.records import AttemptEntry
 from worker.rules import Rules
 
 OLD, NEW = generate_key(), generate_key()

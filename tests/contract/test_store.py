@@ -41,6 +41,7 @@ from worker.adapters.store_postgres import PostgresStore
 from worker.adapters.store_postgres import initialise as initialise_postgres
 from worker.adapters.store_sqlite import SqliteStore, initialise
 from worker.codes import Code
+from worker.inventory import Books, DecidedPage, QueueLock, Standing
 from worker.letters import EVERY_LETTER, LetterCase, LetterEntry, LetterFilter, LetterTally
 from worker.model import Facts, OperationClass, Origin, PaymentTarget, RunMode
 from worker.ports import Clock, ReplayJournal, Retention, Store, StoreUnavailableError, View
@@ -49,16 +50,12 @@ from worker.records import (
     Answer,
     AttemptEntry,
     AuditEntry,
-    Books,
     Change,
-    DecidedPage,
     History,
     Kind,
     Needs,
-    QueueLock,
     Record,
     Restoration,
-    Standing,
     State,
     Tombstone,
 )

@@ -19,6 +19,7 @@ from typing_extensions import override
 from worker.acts import KeptAct
 from worker.adapters.ledgers import LedgerStore
 from worker.calls import Departure, HttpReply, HttpRequest, NoReply
+from worker.inventory import Books, DecidedPage, QueueLock, Standing
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.look_ups import Doubt, LookUpPlan
@@ -33,18 +34,7 @@ from worker.ports import (
     Transport,
     View,
 )
-from worker.records import (
-    Answer,
-    Books,
-    Change,
-    DecidedPage,
-    History,
-    Needs,
-    QueueLock,
-    Record,
-    Restoration,
-    Standing,
-)
+from worker.records import Answer, Change, History, Needs, Record, Restoration
 from worker.searches import FoundPayment, PaymentFilter, Place
 from worker.switches import AccountReport, Approval, Switch
 

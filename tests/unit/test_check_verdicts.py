@@ -36,9 +36,9 @@ from worker.checks.verdicts import Blame, CannotSeeError, Remark
 from worker.checks.versions import version_remarks
 from worker.contract.schemas import documents
 from worker.contract.times import time_text
+from worker.inventory import Standing
 from worker.messages import Publication
 from worker.model import Environment, Fault, ProviderKind
-from worker.records import Standing
 from worker.settings.accounts import AccountSettings
 from worker.topology import Topology
 

@@ -19,14 +19,9 @@ from worker.calls import (
     Unknown,
 )
 from worker.codes import Code
+from worker.gate import TURNOVER_SECONDS, Hindrance, Obstacle
 from worker.model import Limits
-from worker.permits import (
-    ALONE_SECONDS,
-    TURNOVER_SECONDS,
-    AccountPermits,
-    Hindrance,
-    Obstacle,
-)
+from worker.permits import ALONE_SECONDS, AccountPermits
 from worker.ports import Permit
 
 ACCOUNT = "safedebit"

@@ -9,6 +9,7 @@ import pytest
 from tests.core import REFUSED_CONNECTION, UNAUTHORISED, says
 from tests.replay_desk import OPTIONS, WorkingClock, key_of, many_failed
 from worker.codes import Code
+from worker.inventory import QueueLock
 from worker.journal import ReplayResult, ReplayStep, RunState, StepState
 from worker.messages import Exchange
 from worker.operators.replays.decisions import Phase
@@ -21,7 +22,6 @@ from worker.operators.walks import (
     QueueLockLostError,
     holding,
 )
-from worker.records import QueueLock
 
 FORBIDDEN = says(403)
 

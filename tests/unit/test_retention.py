@@ -16,11 +16,12 @@ from tests.store_samples import (
     sample_letter,
     write,
 )
+from worker.inventory import Stretch
 from worker.ledger import Ledger
 from worker.operators.retention import RETENTION, Keeper, Kept
 from worker.operators.walks import QueueLockedError, holding
 from worker.ports import StoreUnavailableError
-from worker.records import State, Stretch
+from worker.records import State
 from worker.rules import Periods, Rules
 
 DAY = timedelta(days=1)

@@ -9,11 +9,12 @@ from tests.fakes_store import MemoryStore, MemoryTables
 from worker.breaker import BreakerChange
 from worker.calls import Misconfigured, Outcome, Succeeded
 from worker.codes import Code
+from worker.gate import Hindrance, Obstacle
 from worker.ledger import REPORT_AGE, Ledger
 from worker.lifecycle.switches import Asked, StillPaused, SwitchWish
 from worker.model import Limits
 from worker.operators.accounts import obeyed, probed, standings
-from worker.permits import AccountPermits, Hindrance, Obstacle
+from worker.permits import AccountPermits
 from worker.rules import Rules
 from worker.switchboard import ANSWERED, NOT_OPEN, WAITING, Switchboard
 from worker.switches import EVERY_ACCOUNT

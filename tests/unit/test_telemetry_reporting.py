@@ -27,6 +27,7 @@ from worker.calls import (
     Unknown,
 )
 from worker.codes import Code
+from worker.inventory import Standing
 from worker.lifecycle.reconcile import Reconciled
 from worker.look_ups import Finding, LookUpPlan, PlanState
 from worker.messages import (
@@ -43,7 +44,7 @@ from worker.model import Limits, Origin, Secret, Step
 from worker.permits import AccountPermits
 from worker.ports import Permit
 from worker.reconciler import LookedUp
-from worker.records import Kind, Standing, Status
+from worker.records import Kind, Status
 from worker.telemetry import CountedPublisher, LineWriter, Telemetry
 from worker.telemetry.redaction import ALLOWED
 

@@ -16,6 +16,7 @@ from worker.contract import headers
 from worker.contract.copies import replay_copy
 from worker.contract.deaths import Death, last_death
 from worker.identity import cancellation_identity, identity_of, operation_id_of
+from worker.inventory import QueueLock
 from worker.ledger import Ledger
 from worker.letters import EVERY_LETTER, LetterEntry, Verdict
 from worker.lifecycle.prospects import verdict_of
@@ -32,7 +33,7 @@ from worker.operators.plans.making import rows_named, rows_wanted
 from worker.operators.unanswered import UNANSWERED_ONES, SyncReport, synchronise
 from worker.operators.walks import QueueLockedError, WalkedLetter
 from worker.ports import LetterInHand
-from worker.records import Kind, QueueLock, State
+from worker.records import Kind, State
 
 KEYS = [operation_id_of(identity_of("dcp", f"key-{number}")) for number in range(4)]
 

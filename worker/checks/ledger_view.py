@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from worker.adapters.encryption import Vault, VaultError
 from worker.adapters.ledgers import LedgerStore, name_of, open_ledger
 from worker.adapters.store_errors import LedgerError
+from worker.inventory import Standing
 from worker.ports import Clock, StoreUnavailableError
-from worker.records import Restoration, Standing
+from worker.records import Restoration
 from worker.settings import Settings
 from worker.switches import Switch
 

@@ -10,7 +10,7 @@ from worker.checks.configuration import SOUND_SETTINGS
 from worker.checks.deployment import Deployment
 from worker.checks.verdicts import Group, Remark, ok, skip, warn
 from worker.contract.times import time_text
-from worker.records import Standing
+from worker.inventory import Standing
 
 _DOUBT_AGE = timedelta(hours=24)
 _DOUBTS = "Payments in doubt"

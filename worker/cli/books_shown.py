@@ -7,9 +7,10 @@ from enum import StrEnum, unique
 from worker.cli.money import euros
 from worker.cli.output import Format, Output
 from worker.contract.times import time_text
+from worker.inventory import BookLine
 from worker.operators.books import Report
 from worker.operators.findings import Finding
-from worker.records import BookLine, Kind, State
+from worker.records import Kind, State
 
 _SUMS = ("count", "amount_cents")
 _FINDINGS = ("flaw", "id", "since", "detail")

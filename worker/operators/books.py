@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum, unique
 from uuid import UUID
 
+from worker.inventory import Books
 from worker.ledger import Ledger
 from worker.letters import LetterEntry, LetterFilter, Verdict
 from worker.lifecycle.prospects import verdict_of
@@ -23,7 +24,6 @@ from worker.operators.findings import (
     finding_of_unanswered,
 )
 from worker.ports import Clock
-from worker.records import Books
 from worker.sweeper import UNPUBLISHED_AGE
 
 

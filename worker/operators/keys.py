@@ -11,11 +11,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from worker.inventory import SealPlace
 from worker.ledger import Ledger
 from worker.operators.retention import LEAVE, RETENTION
 from worker.operators.walks import holding
 from worker.ports import Clock, Seals
-from worker.records import SealPlace
 
 PAGE = 500
 """Rows on a page: opening and sealing takes about 0.1 ms for each value."""

@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from worker.inventory import Erased, Stretch
 from worker.ledger import Ledger
 from worker.letters import LetterFilter, LetterGroup
 from worker.operators.walks import QueueHold, holding
 from worker.ports import Retention
-from worker.records import Erased, Stretch
 from worker.rules import Periods
 
 RETENTION = "retention"

@@ -22,11 +22,11 @@ from worker.contract.copies import rotated_copy
 from worker.contract.deaths import last_death
 from worker.contract.fields import read_guid
 from worker.contract.reading import CANCEL_PREFIX, INITIATE_PREFIX, read, read_broker_letter
+from worker.inventory import QueueLock
 from worker.ledger import Ledger
 from worker.messages import OutgoingMessage, Publication
 from worker.model import Delivery, Envelope, Reading, Source
 from worker.ports import LetterInHand, LetterQueue, Publisher, StoreUnavailableError
-from worker.records import QueueLock
 from worker.shield import attempt
 
 DEAD_LETTERS = "dead-letters"

@@ -3,15 +3,16 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import cache, partial
-from typing import assert_never
 
 from prometheus_client import CollectorRegistry
 from structlog.typing import FilteringBoundLogger
 
 from worker.breaker import BreakerChange, BreakerState
-from worker.calls import Declined, Misconfigured, NotApplied, NotSent, Succeeded, Try, Unknown
-from worker.codes import MEANINGS, Category, Code
+from worker.calls import NotSent, Try
+from worker.codes import MEANINGS, Code
 from worker.confirms import PROBE
+from worker.gate import Hindrance
+from worker.inventory import Standing
 from worker.look_ups import Finding, PlanState
 from worker.messages import (
     Action,
@@ -21,24 +22,24 @@ from worker.messages import (
     Publication,
     Story,
 )
-from worker.permits import AccountPermits, Hindrance
+from worker.permits import AccountPermits
 from worker.ports import Clock, Publisher
 from worker.reconciler import LookedUp
-from worker.records import Record, Standing, Status
+from worker.records import Record, Status
 from worker.telemetry.logs import LineWriter
 from worker.telemetry.metrics import Metrics
 from worker.telemetry.redaction import facts_of
+from worker.telemetry.stories import (
+    NONE,
+    code_class,
+    fields_of,
+    is_alarming,
+    mode_of,
+    nanoseconds,
+    operation_of,
+    sentence_of,
+)
 
-_OUTCOMES: Mapping[Status, str] = {
-    Status.SUCCEEDED: "success",
-    Status.CANCELLED: "success",
-    Status.FAILED: "failure",
-    Status.CANCEL_FAILED: "failure",
-    Status.IN_DOUBT: "unknown",
-    Status.CANCEL_IN_DOUBT: "unknown",
-}
-_QUIET = frozenset({Category.REQUEST, Category.DECLINED, Category.DUPLICATE})
-_NONE = "none"
 _NEWS_SECONDS = 60.0
 _CLOSED = BreakerState.CLOSED
 
@@ -101,8 +102,8 @@ class Telemetry:
         if story.action is Action.RETURNED:
             say = self._telling(f"returned {story.reason}")
         else:
-            say = self._log.warning if _is_alarming(story) else self._log.info
-        say(_sentence(story), **_fields(story, seconds))
+            say = self._log.warning if is_alarming(story) else self._log.info
+        say(sentence_of(story), **fields_of(story, seconds))
 
     def _telling(self, cause: str) -> Callable[..., object]:
         """Warn of a cause once a minute: fifty deliveries that meet it are one piece of news."""
@@ -119,14 +120,14 @@ class Telemetry:
         self._deliveries(Action.RETURNED).inc()
         self._log.error(
             "A delivery could not be handled and goes back",
-            **{"event.action": "delivery.given_up", "event.duration": _nanoseconds(seconds)},
+            **{"event.action": "delivery.given_up", "event.duration": nanoseconds(seconds)},
             **facts_of(error),
         )
 
     def published(self, message: OutgoingMessage, publication: Publication) -> None:
         """A message was published, or was not; anything but a confirm is news once a minute."""
         is_result = message.exchange is Exchange.RESULTS
-        kind = (message.type or _NONE) if is_result else message.exchange.value
+        kind = (message.type or NONE) if is_result else message.exchange.value
         self._published(kind, publication).inc()
         if publication is not Publication.CONFIRMED:
             if message.type == PROBE:
@@ -320,16 +321,16 @@ class Telemetry:
         )
 
     def _tried(self, story: Story, each: Try) -> None:
-        account, operation = story.account or _NONE, _operation(story)
+        account, operation = story.account or NONE, operation_of(story)
         seconds = max((each.ended_at - each.started_at).total_seconds(), 0.0)
-        self._requests(account, operation, _code_class(each), _mode(story.live)).inc()
+        self._requests(account, operation, code_class(each), mode_of(story.live)).inc()
         if not isinstance(each.outcome, NotSent):
             self._durations(account, operation).observe(seconds)
 
     def _decided(self, story: Story) -> None:
         category = MEANINGS[story.code].category if story.code else None
         self._jobs(
-            story.status or _NONE, category or _NONE, story.code or _NONE, _mode(story.live)
+            story.status or NONE, category or NONE, story.code or NONE, mode_of(story.live)
         ).inc()
         self._metrics.job_attempts.observe(story.attempts)
         if story.age is not None:
@@ -341,9 +342,9 @@ class Telemetry:
         if message.routing_key == "unclaimed":
             self._metrics.unclaimed.inc()
             return
-        code = str(message.headers.get("error-code", _NONE))
+        code = str(message.headers.get("error-code", NONE))
         # A letter moved by an operator's walk may carry any text: labels come from our table.
-        self._metrics.dead_letters.labels(code if code in set(Code) else _NONE).inc()
+        self._metrics.dead_letters.labels(code if code in set(Code) else NONE).inc()
 
 
 class CountedPublisher:
@@ -360,82 +361,5 @@ class CountedPublisher:
         return publication
 
 
-def _is_alarming(story: Story) -> bool:
-    """What a person should look at: doubts, lost subscribers, faults of ours or the provider."""
-    if story.unclaimed or story.livemode_forced:
-        return True
-    if story.action is not Action.ANSWERED or story.code is None:
-        return False
-    return MEANINGS[story.code].category not in _QUIET
-
-
-def _sentence(story: Story) -> str:
-    match story.action:
-        case Action.ANSWERED | Action.REPEATED:
-            parts = [story.action.capitalize(), story.status or "", story.code or ""]
-        case Action.WAITING | Action.RETURNED:
-            parts = [story.action.capitalize(), story.step or "", story.reason or ""]
-        case other:
-            assert_never(other)
-    return " ".join(part for part in parts if part)
-
-
-def _fields(story: Story, seconds: float) -> dict[str, object]:
-    fields: dict[str, object] = {
-        "event.action": f"delivery.{story.action}",
-        "event.outcome": _OUTCOMES.get(story.status) if story.status else None,
-        "event.duration": _nanoseconds(seconds),
-        "error.code": story.code,
-        "labels.operation": _operation(story),
-        "labels.operation_id": story.operation_id,
-        "labels.payment_id": story.payment_id,
-        "labels.message_id": story.message_id,
-        "labels.origin": story.origin,
-        "labels.provider": story.account,
-        "labels.livemode": story.live,
-        "labels.livemode_forced": story.livemode_forced or None,
-        "labels.status": story.status,
-        "labels.attempt": story.attempts,
-        "labels.sequence": story.sequence,
-        "labels.step": story.step,
-        "labels.reason": story.reason,
-        "labels.age": round(story.age, 3) if story.age is not None else None,
-        "labels.tries": [_code_class(each) for each in story.tries] or None,
-        "labels.dead_lettered": story.dead_lettered or None,
-        "labels.unclaimed": story.unclaimed or None,
-        "labels.reply_to_ignored": story.reply_to_ignored or None,
-        "labels.unknown_properties": story.unknown_properties or None,
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
 def _labels(labels: Mapping[str, object]) -> dict[str, object]:
     return {f"labels.{name}": value for name, value in labels.items() if value is not None}
-
-
-def _operation(story: Story) -> str:
-    return story.kind.value if story.kind else _NONE
-
-
-def _mode(live: bool | None) -> str:  # noqa: FBT001 - the story's own three-valued field
-    return _NONE if live is None else str(live).lower()
-
-
-def _code_class(each: Try) -> str:
-    """What came back: a class of HTTP status, or why there is none."""
-    match each.outcome:
-        case NotSent():
-            return "not_sent"
-        case Succeeded(http_status=status) | Declined(http_status=status):
-            return f"{status // 100}xx"
-        case NotApplied(http_status=status):
-            return f"{status // 100}xx"
-        case Misconfigured(http_status=status) | Unknown(http_status=status):
-            return "no_answer" if status is None else f"{status // 100}xx"
-        case other:
-            assert_never(other)
-
-
-def _nanoseconds(seconds: float) -> int:
-    """Unit of ``event.duration`` in the Elastic Common Schema."""
-    return round(seconds * 1_000_000_000)

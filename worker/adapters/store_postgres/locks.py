@@ -7,7 +7,7 @@ from worker.adapters.store_postgres import statements as sql
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_rows.locks import LOCK_COLUMNS, lock_row, read_lock
 from worker.adapters.store_rows.values import to_micros
-from worker.records import QueueLock
+from worker.inventory import QueueLock
 
 # Put together from our own column names only; values are always bound.
 _TAKE = (

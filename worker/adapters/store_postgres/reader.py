@@ -30,7 +30,8 @@ from worker.adapters.store_rows.look_ups import (
 )
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
 from worker.adapters.store_rows.values import Row, time_or_none, to_micros
-from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Standing
+from worker.inventory import Standing
+from worker.records import Answer, AttemptEntry, AuditEntry, History, Record
 
 Result = TypeVar("Result")
 

@@ -29,7 +29,7 @@ from worker.adapters.store_rows.retention import (
     start_of,
 )
 from worker.adapters.store_rows.values import to_micros
-from worker.records import Erased, Stretch
+from worker.inventory import Erased, Stretch
 
 Result = TypeVar("Result")
 Erase = Callable[[Connection, Sequence[Aged]], Awaitable[None]]

@@ -7,7 +7,7 @@ from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.sessions import Connection
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.seals import EMAIL, MARK, SealedTable, Walked, place_after
-from worker.records import SealedPage, SealPlace
+from worker.inventory import SealedPage, SealPlace
 
 _TABLES = (
     SealedTable("operations", ("operation_id",), ("link", EMAIL, MARK)),

@@ -30,6 +30,7 @@ from worker.adapters.store_postgres.seals import PostgresSeals
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
+from worker.inventory import Books, DecidedPage, QueueLock, Standing
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.look_ups import Doubt, LookUpPlan
 from worker.model import EmailMark, Origin, Secret
@@ -38,15 +39,11 @@ from worker.records import (
     Answer,
     AttemptEntry,
     AuditEntry,
-    Books,
     Change,
-    DecidedPage,
     History,
     Needs,
-    QueueLock,
     Record,
     Restoration,
-    Standing,
 )
 from worker.rules import PostgresAddress
 from worker.searches import FoundPayment, PaymentFilter, Place

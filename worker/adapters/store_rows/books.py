@@ -5,8 +5,9 @@ from datetime import date, timedelta
 from uuid import UUID
 
 from worker.adapters.store_rows.values import Row
+from worker.inventory import BookLine, DecidedPage
 from worker.model import Origin, RunMode
-from worker.records import BookLine, DecidedPage, Kind, State
+from worker.records import Kind, State
 
 _FIRST_DAY = date(1970, 1, 1)
 

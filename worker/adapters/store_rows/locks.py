@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from worker.adapters.store_rows.values import Row, Scalar, from_micros, to_micros
-from worker.records import QueueLock
+from worker.inventory import QueueLock
 
 LOCK_COLUMNS = ("queue", "token", "actor", "purpose", "since", "until")
 

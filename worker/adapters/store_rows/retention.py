@@ -7,7 +7,8 @@ from uuid import UUID
 
 from worker.adapters.store_rows.values import Row, from_micros, to_micros
 from worker.identity import event_id_of
-from worker.records import Erased, Status, Stretch
+from worker.inventory import Erased, Stretch
+from worker.records import Status
 
 ERASED = "erased"
 """Stands in an identity where the fingerprint stood: contract section 2, the third kind of key."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from worker.adapters.encryption import Sealed, Vault, VaultError
 from worker.adapters.store_rows.values import Row, Scalar
-from worker.records import SealedPage, SealPlace
+from worker.inventory import SealedPage, SealPlace
 
 _MARK_KEY = 4
 """Bytes of a mark that name its key."""

@@ -16,8 +16,9 @@ from worker.adapters.store_rows.history import RESTORATION_COLUMNS, read_restora
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
 from worker.adapters.store_rows.values import to_micros
 from worker.codes import Code
+from worker.inventory import Books, DecidedPage
 from worker.model import Origin
-from worker.records import Answer, Books, DecidedPage, Record, Restoration
+from worker.records import Answer, Record, Restoration
 
 _BEFORE_ALL = (-(2**63), b"")
 # Put together from our own column names only; values are always bound. Each half of the union

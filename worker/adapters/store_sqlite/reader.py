@@ -23,8 +23,9 @@ from worker.adapters.store_rows.history import (
 from worker.adapters.store_rows.values import time_or_none, to_micros
 from worker.adapters.store_sqlite.look_ups import look_up_plans, look_ups_of
 from worker.adapters.store_sqlite.view import find_answer, find_record
+from worker.inventory import Standing
 from worker.ports import StoreUnavailableError
-from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Standing
+from worker.records import Answer, AttemptEntry, AuditEntry, History, Record
 
 Result = TypeVar("Result")
 

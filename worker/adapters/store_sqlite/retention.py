@@ -28,7 +28,7 @@ from worker.adapters.store_rows.retention import (
 )
 from worker.adapters.store_rows.values import to_micros
 from worker.adapters.store_sqlite.writer import Writer
-from worker.records import Erased, Stretch
+from worker.inventory import Erased, Stretch
 
 Erase = Callable[[sqlite3.Connection, Sequence[Aged]], None]
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from worker.adapters.encryption import Vault
 from worker.adapters.store_rows.seals import EMAIL, MARK, SealedTable, Walked, place_after
 from worker.adapters.store_sqlite.writer import Writer
-from worker.records import SealedPage, SealPlace
+from worker.inventory import SealedPage, SealPlace
 
 _TABLES = (
     SealedTable("operations", ("rowid",), ("link", EMAIL, MARK)),

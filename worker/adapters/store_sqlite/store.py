@@ -33,6 +33,7 @@ from worker.adapters.store_sqlite.schema import prepare
 from worker.adapters.store_sqlite.seals import SqliteSeals
 from worker.adapters.store_sqlite.view import run_change
 from worker.adapters.store_sqlite.writer import Writer
+from worker.inventory import Books, DecidedPage, QueueLock, Standing
 from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 from worker.look_ups import Doubt, LookUpPlan
 from worker.model import EmailMark, Origin, Secret
@@ -41,15 +42,11 @@ from worker.records import (
     Answer,
     AttemptEntry,
     AuditEntry,
-    Books,
     Change,
-    DecidedPage,
     History,
     Needs,
-    QueueLock,
     Record,
     Restoration,
-    Standing,
 )
 from worker.rules import LOCK_SECONDS
 from worker.searches import FoundPayment, PaymentFilter, Place
