@@ -26,7 +26,7 @@ class Write(Protocol):
 
 
 class MemoryJournal:
-    """Implements ``ports.ReplayJournal`` through a store's own batches and reads."""
+    """Implements ``operator_ports.ReplayJournal`` through a store's own batches and reads."""
 
     def __init__(
         self,

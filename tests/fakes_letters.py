@@ -8,12 +8,12 @@ from typing import Final
 
 from tests.fakes_clock import START
 from worker.model import Delivery, Source
-from worker.ports import LetterInHand
+from worker.operator_ports import LetterInHand
 
 
 @dataclass(slots=True)
 class PaperLetter:
-    """Implements ``ports.LetterInHand``."""
+    """Implements ``operator_ports.LetterInHand``."""
 
     delivery: Delivery
     queue: "PaperQueue"
@@ -29,7 +29,7 @@ class PaperLetter:
 
 @dataclass(slots=True)
 class PaperQueue:
-    """Implements ``ports.LetterQueue`` on what the paper broker holds; one letter in hand."""
+    """Implements ``operator_ports.LetterQueue`` on what the paper broker holds; one letter in hand."""
 
     letters: deque[Delivery] = field(default_factory=deque)
     removed: list[Delivery] = field(default_factory=list)

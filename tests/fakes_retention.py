@@ -42,7 +42,7 @@ class Submit(Protocol):
 
 
 class MemoryRetention:
-    """Implements ``ports.Retention`` through a store's own batches."""
+    """Implements ``operator_ports.Retention`` through a store's own batches."""
 
     def __init__(self, tables: Callable[[], Tables], submit: Submit) -> None:
         self._rows = tables

@@ -188,7 +188,7 @@ def sample_act(which: int | None = 1) -> AuditEntry:
 async def followed(store: Store) -> ChainCheck:
     """Every act of a ledger, held against the chain."""
     check, after = ChainCheck(), 0
-    while page := await store.acts(after=after, limit=100):
+    while page := await store.acts.page(after=after, limit=100):
         for kept in page:
             check.follow(kept)
         after = page[-1].row

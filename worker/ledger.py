@@ -293,7 +293,7 @@ class Ledger:
     ) -> Sequence[LetterEntry]:
         """A page of the dead-letter index, oldest first."""
         now = self._clock.now()
-        return await self._store.letters(
+        return await self._store.letters.page(
             after=after,
             limit=limit,
             now=now,
@@ -307,7 +307,7 @@ class Ledger:
 
     async def _tallies(self, wanted: LetterFilter) -> Sequence[LetterTally]:
         now = self._clock.now()
-        return await self._store.letter_tallies(
+        return await self._store.letters.tallies(
             now=now, first_seen_before=now - self._rules.max_age, wanted=wanted
         )
 
@@ -359,24 +359,24 @@ class Ledger:
 
     async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
         """The letter of an operation that the broker gave up, where the index has one."""
-        return await self._store.unanswered(operation_id)
+        return await self._store.letters.unanswered(operation_id)
 
     async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
         """Note unanswered letters that a walk has met."""
-        await self._store.keep_unanswered(found)
+        await self._store.letters.keep_unanswered(found)
 
     async def forget_unanswered(self, operation_id: UUID) -> None:
         """Take an unanswered letter out of the index, once it has left the queue."""
-        await self._store.forget_unanswered(operation_id)
+        await self._store.letters.forget_unanswered(operation_id)
 
     async def forget_unfound(self, *, found_before: datetime) -> int:
         """Take out the unanswered letters that a whole walk has not met; how many."""
-        return await self._store.forget_unfound(found_before=found_before)
+        return await self._store.letters.forget_unfound(found_before=found_before)
 
     async def open_operations(self, *, untouched_for: timedelta) -> AsyncIterator[Record]:
         """Every undecided operation that nobody has written for that long, page by page."""
         since, after = self._clock.now() - untouched_for, None
-        while page := await self._store.open_operations(
+        while page := await self._store.payments.open_operations(
             untouched_since=since, after=after, limit=PAGE
         ):
             for record in page:
@@ -386,7 +386,9 @@ class Ledger:
     async def unpublished(self, *, older_than: timedelta) -> AsyncIterator[Answer]:
         """Every answer that nobody has confirmed for that long, page by page; takes none."""
         before, after = self._clock.now() - older_than, None
-        while page := await self._store.unpublished(decided_before=before, after=after, limit=PAGE):
+        while page := await self._store.payments.unpublished(
+            decided_before=before, after=after, limit=PAGE
+        ):
             for answer in page:
                 yield answer
             after = page[-1].event.occurred_at, page[-1].event.event_id
@@ -419,7 +421,7 @@ class Ledger:
         """At most so many of the operations that are wanted, read page by page."""
         while limit > 0:
             size = min(PAGE, limit)
-            page = await self._store.search(
+            page = await self._store.payments.search(
                 wanted, after=after, limit=size, newest_first=newest_first
             )
             for found in page:
@@ -430,7 +432,7 @@ class Ledger:
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         """What was first seen within that period, and where it stands."""
-        return await self._store.books(since=since, until=until)
+        return await self._store.payments.books(since=since, until=until)
 
     async def resend(self, wish: ResendWish) -> Resending:
         """Mark an operation's newest answer for sending again; see ``lifecycle.resend``."""
@@ -442,17 +444,17 @@ class Ledger:
 
     async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
         """The cancellations of a payment, in the order they came."""
-        return await self._store.cancellations(payment_id)
+        return await self._store.payments.cancellations(payment_id)
 
     async def operation_of(self, event_id: UUID) -> UUID | None:
         """The operation that an event answers."""
-        return await self._store.operation_of(event_id)
+        return await self._store.payments.operation_of(event_id)
 
     async def decided_operations(
         self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
     ) -> DecidedPage:
-        """What an origin was answered within a period; see ``ports.Store``."""
-        return await self._store.decided_operations(
+        """What an origin was answered within a period; see ``operator_ports.PaymentIndex``."""
+        return await self._store.payments.decided_operations(
             origin=origin, since=since, until=until, after=after, limit=limit
         )
 
@@ -476,7 +478,7 @@ class Ledger:
     async def acts(self, *, first: int = 0, last: int | None = None) -> AsyncIterator[KeptAct]:
         """Every audited act from one row to another, page by page, in the order of the chain."""
         after = first - 1
-        while page := await self._store.acts(after=after, limit=PAGE):
+        while page := await self._store.acts.page(after=after, limit=PAGE):
             for act in page:
                 if last is not None and act.row > last:
                     return
@@ -487,7 +489,7 @@ class Ledger:
         """The act right before a row; rows leave gaps where a transaction was taken back."""
         step = 1
         while True:
-            page = await self._store.acts(after=max(0, row - 1 - step), limit=step)
+            page = await self._store.acts.page(after=max(0, row - 1 - step), limit=step)
             before = [act for act in page if act.row < row]
             if before or step >= row:
                 return before[-1] if before else None
@@ -497,7 +499,7 @@ class Ledger:
         self, *, since: datetime | None, until: datetime | None
     ) -> tuple[int, int] | None:
         """First and last row of a period's acts, if there are any."""
-        return await self._store.act_rows(since=since, until=until)
+        return await self._store.acts.rows(since=since, until=until)
 
     async def pause_account(self, wish: SwitchWish) -> Switched:
         """Stop an account's calls, or all consumption; see ``lifecycle.switches``."""
@@ -536,24 +538,26 @@ class Ledger:
 
     async def approvals(self, plan_sha256: str) -> Sequence[Approval]:
         """Who has approved this very plan."""
-        return await self._store.approvals(plan_sha256=plan_sha256)
+        return await self._store.acts.approvals(plan_sha256=plan_sha256)
 
     async def switches(self) -> Mapping[str, Switch]:
         """Everything that operators have switched, by account."""
-        return {switch.account: switch for switch in await self._store.switches()}
+        return {switch.account: switch for switch in await self._store.accounts.switches()}
 
     async def report_accounts(self, reports: Sequence[AccountReport]) -> None:
         """Note how a worker stands to its accounts."""
-        await self._store.report_accounts(reports)
+        await self._store.accounts.report(reports)
 
     async def forget_reports(self, worker: UUID) -> None:
         """Take out what a worker that ends has reported, and what nobody renews any more."""
-        await self._store.forget_reports(worker=worker, before=self._clock.now() - REPORTS_KEPT)
+        await self._store.accounts.forget_reports(
+            worker=worker, before=self._clock.now() - REPORTS_KEPT
+        )
 
     async def account_reports(self) -> Sequence[AccountReport]:
         """How the workers stand that have reported lately."""
         since = self._clock.now() - REPORT_AGE
-        return await self._store.account_reports(seen_since=since)
+        return await self._store.accounts.reports(seen_since=since)
 
     async def restoration(self) -> Restoration | None:
         """The ledger's latest return from a backup, as it stands now."""
@@ -597,8 +601,8 @@ class Ledger:
     async def plan_look_ups(self, account: str) -> int:
         """Plan the look-ups of an account's doubts that nobody has planned yet; how many."""
         count = 0
-        while doubts := await self._store.doubts_without_plan(account=account, limit=PAGE):
-            await self._store.plan_look_ups([planned(each, account) for each in doubts])
+        while doubts := await self._store.look_ups.doubts_without_plan(account=account, limit=PAGE):
+            await self._store.look_ups.keep([planned(each, account) for each in doubts])
             count += len(doubts)
             if len(doubts) < PAGE:
                 break
@@ -607,14 +611,14 @@ class Ledger:
     async def take_look_up(self, account: str, *, lease: timedelta) -> LookUpPlan | None:
         """Take the doubt that has been due for longest; no other worker gets it meanwhile."""
         now = self._clock.now()
-        return await self._store.take_look_up(
+        return await self._store.look_ups.take(
             account=account, token=self._clock.new_id(), now=now, lease_until=now + lease
         )
 
     async def give_look_up_back(self, plan: LookUpPlan) -> None:
         """Leave a step that was taken to whoever comes next."""
         if plan.token is not None:
-            await self._store.give_look_up_back(plan.operation_id, plan.token)
+            await self._store.look_ups.give_back(plan.operation_id, plan.token)
 
     async def reconcile(self, plan: LookUpPlan, reads: Sequence[Read]) -> Reconciled:
         """Write what a step read, and what follows; see ``lifecycle.reconcile``."""
@@ -627,7 +631,7 @@ class Ledger:
     async def breaks(self) -> AsyncIterator[LookUpPlan]:
         """Every doubt whose provider lists another amount, page by page."""
         after = None
-        while page := await self._store.breaks(after=after, limit=PAGE):
+        while page := await self._store.look_ups.breaks(after=after, limit=PAGE):
             for plan in page:
                 yield plan
             after = page[-1].operation_id
@@ -637,15 +641,15 @@ class Ledger:
 
         What each of them read stands in the history.
         """
-        return await self._store.look_up_plans(operations)
+        return await self._store.look_ups.of(operations)
 
     async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
         """Take or renew a queue for one walk; else the lock that stands in the way."""
-        return await self._store.lock_queue(lock, now=now)
+        return await self._store.locks.take(lock, now=now)
 
     async def unlock_queue(self, queue: str, token: UUID) -> None:
         """Give a queue back."""
-        await self._store.unlock_queue(queue, token)
+        await self._store.locks.give_back(queue, token)
 
     async def standing(self) -> Standing:
         """What is in doubt or unsent as a whole, for metrics."""

@@ -7,7 +7,6 @@ takes more of them, on a busy machine as on an idle one.
 import sqlite3
 from collections import Counter
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,9 +20,11 @@ from tests.postgres import PostgresServer
 from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.store_sqlite import SqliteStore, initialise
-from worker.adapters.store_sqlite.letters import letters
+from worker.adapters.store_sqlite.letters import SqliteLetters
 from worker.adapters.store_sqlite.reader import Reader
+from worker.adapters.store_sqlite.reading import ReadingThread
 from worker.adapters.store_sqlite.store import connect_reader, connect_writer
+from worker.adapters.store_sqlite.writer import Writer
 from worker.letters import EVERY_LETTER
 from worker.records import Kind, State
 
@@ -122,7 +123,9 @@ async def _work(path: Path, library: Library, vault: Vault, rows: int) -> Counte
     await store.close()
     now = _clock.now()
     with closing(counted(connect_reader(path, 5.0))) as connection:
-        reader = Reader(connection, vault)
+        writer = Writer(connect_writer(path, 5.0), flush_seconds=1.0, busy_tries=1)
+        reading = ReadingThread(connection, check=writer.check)
+        reader = Reader(reading, vault)
         doing[0] = "find"
         assert await reader.find(operation_of(7)) is not None
         doing[0] = "expired claims"
@@ -132,17 +135,12 @@ async def _work(path: Path, library: Library, vault: Vault, rows: int) -> Counte
         doing[0] = "metrics"
         assert (await reader.standing()).oldest_open is None
         doing[0] = "the first dead letter"
-        first = await reader.read(
-            partial(
-                letters,
-                after=None,
-                limit=1,
-                now=now,
-                first_seen_before=now,
-                wanted=EVERY_LETTER,
-            )
+        letters = SqliteLetters(writer, reading)
+        first = await letters.page(
+            after=None, limit=1, now=now, first_seen_before=now, wanted=EVERY_LETTER
         )
         assert len(first) == 1
         doing[0] = "closing"
-        await reader.close()
+        await reading.close()
+        await writer.close()
     return Counter({name: count for name, count in steps.items() if name != "opening"})

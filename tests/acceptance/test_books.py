@@ -40,7 +40,7 @@ async def stored(site: Site, event_id: str) -> Answer:
     try:
         found = [
             each
-            for each in await store.unpublished(
+            for each in await store.payments.unpublished(
                 decided_before=SystemClock().now(), after=None, limit=100
             )
             if str(each.event.event_id) == event_id

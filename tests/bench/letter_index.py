@@ -79,7 +79,7 @@ async def _fill(place: Place, key: Secret, letters: int, unanswered: int) -> Non
         )
         await store.transact(Needs(()), partial(_written, change))
     for start in range(0, unanswered, _BATCH):
-        await store.keep_unanswered(
+        await store.letters.keep_unanswered(
             [_unanswered(n) for n in range(start, min(start + _BATCH, unanswered))]
         )
     await store.close()

@@ -68,12 +68,12 @@ def look_up_of(value: int = 1, *, step: int = 1) -> LookUp:
 
 
 async def doubts(store: Store, *, limit: int = 9) -> list[UUID]:
-    found = await store.doubts_without_plan(account="safedebit", limit=limit)
+    found = await store.look_ups.doubts_without_plan(account="safedebit", limit=limit)
     return [each.operation_id for each in found]
 
 
 async def take(store: Store, token: int = 7, *, now: datetime = NOW) -> LookUpPlan | None:
-    return await store.take_look_up(
+    return await store.look_ups.take(
         account="safedebit", token=number(token), now=now, lease_until=now + 2 * MINUTE
     )
 
@@ -89,7 +89,7 @@ async def test_what_is_in_doubt_and_not_planned_is_found_oldest_first(
     await write(store, doubtful(1, minute=3), doubtful(2, minute=1), doubtful(3, minute=2))
     assert await doubts(store) == [number(2), number(3), number(1)]
     assert await doubts(store, limit=2) == [number(2), number(3)]
-    (found, *_) = await store.doubts_without_plan(account="safedebit", limit=1)
+    (found, *_) = await store.look_ups.doubts_without_plan(account="safedebit", limit=1)
     assert found == Doubt(operation_id=number(2), sequence=1, decided_at=START + MINUTE)
 
 
@@ -111,25 +111,25 @@ async def test_a_doubt_is_planned_once_and_again_when_it_is_another_one(
     store: ObservableStore,
 ) -> None:
     await write(store, doubtful(1))
-    await store.plan_look_ups([plan_of(due=NOW)])
+    await store.look_ups.keep([plan_of(due=NOW)])
     assert await doubts(store) == []
-    await store.plan_look_ups([plan_of(due=START)])
-    assert await store.look_up_plans([number(1), number(2)]) == [plan_of(due=NOW)]
+    await store.look_ups.keep([plan_of(due=START)])
+    assert await store.look_ups.of([number(1), number(2)]) == [plan_of(due=NOW)]
     await write(store, replace(doubtful(1, sequence=3), version=2))
     assert await doubts(store) == [number(1)], "it was opened again and is in doubt again"
     again = plan_of(due=LEASE, sequence=3)
-    await store.plan_look_ups([again])
-    await store.plan_look_ups([plan_of(due=START)])
-    assert await store.look_up_plans([number(1)]) == [again]
-    assert await store.look_up_plans([]) == []
-    await store.plan_look_ups([])
+    await store.look_ups.keep([again])
+    await store.look_ups.keep([plan_of(due=START)])
+    assert await store.look_ups.of([number(1)]) == [again]
+    assert await store.look_ups.of([]) == []
+    await store.look_ups.keep([])
 
 
 async def test_the_plan_that_is_due_for_longest_is_taken_and_nobody_else_gets_it(
     on_trial: LedgerOnTrial,
 ) -> None:
     store, other = await on_trial.open(), await on_trial.open()
-    await store.plan_look_ups(
+    await store.look_ups.keep(
         [
             plan_of(1, due=NOW),
             plan_of(2, due=START),
@@ -153,31 +153,31 @@ async def test_of_many_who_want_the_same_plan_at_once_one_gets_it(
     on_trial: LedgerOnTrial,
 ) -> None:
     stores = [await on_trial.open() for _ in range(4)]
-    await stores[0].plan_look_ups([plan_of()])
+    await stores[0].look_ups.keep([plan_of()])
     taken = await asyncio.gather(*(take(store, n) for n, store in enumerate(stores, 1)))
     assert len([each for each in taken if each is not None]) == 1
 
 
 async def test_a_plan_given_back_is_due_as_it_was_or_later(store: ObservableStore) -> None:
-    await store.plan_look_ups([plan_of(1)])
+    await store.look_ups.keep([plan_of(1)])
     await take(store, 7)
-    await store.give_look_up_back(number(1), number(8))
+    await store.look_ups.give_back(number(1), number(8))
     assert await take(store, 9) is None, "it was somebody else's"
-    await store.give_look_up_back(number(1), number(7))
-    assert await store.look_up_plans([number(1)]) == [plan_of(1)]
+    await store.look_ups.give_back(number(1), number(7))
+    assert await store.look_ups.of([number(1)]) == [plan_of(1)]
     await take(store, 7)
-    await store.give_look_up_back(number(1), number(7), due_at=LEASE)
-    assert await store.look_up_plans([number(1)]) == [plan_of(1, due=LEASE)]
+    await store.look_ups.give_back(number(1), number(7), due_at=LEASE)
+    assert await store.look_ups.of([number(1)]) == [plan_of(1, due=LEASE)]
 
 
 async def test_a_concluded_step_is_kept_with_its_plan(store: ObservableStore) -> None:
     await write(store, doubtful(1))
-    await store.plan_look_ups([plan_of(1)])
+    await store.look_ups.keep([plan_of(1)])
     taken = await take(store)
     assert taken is not None
     later = replace(taken, steps=1, due_at=LEASE)
     await conclude(store, later, look_up_of(), replace(look_up_of(), reference="second"))
-    assert await store.look_up_plans([number(1)]) == [replace(plan_of(1), steps=1, due_at=LEASE)]
+    assert await store.look_ups.of([number(1)]) == [replace(plan_of(1), steps=1, due_at=LEASE)]
     history = await store.history(number(1), events=[])
     assert history is not None
     assert history.look_ups == (look_up_of(), replace(look_up_of(), reference="second"))
@@ -190,15 +190,15 @@ async def test_a_concluded_step_is_kept_with_its_plan(store: ObservableStore) ->
 
 async def test_who_lost_his_plan_leaves_evidence_and_no_more(store: ObservableStore) -> None:
     await write(store, doubtful(1))
-    await store.plan_look_ups([plan_of(1)])
+    await store.look_ups.keep([plan_of(1)])
     taken = await take(store)
     assert taken is not None
     other = await take(store, 8, now=LEASE)
     await conclude(store, replace(taken, state=PlanState.BREAK, due_at=None), look_up_of())
-    assert await store.look_up_plans([number(1)]) == [other]
-    await store.give_look_up_back(number(1), number(8))
+    assert await store.look_ups.of([number(1)]) == [other]
+    await store.look_ups.give_back(number(1), number(8))
     await conclude(store, replace(plan_of(1), state=PlanState.BREAK, due_at=None))
-    assert await store.look_up_plans([number(1)]) == [plan_of(1)], "a plan that nobody has taken"
+    assert await store.look_ups.of([number(1)]) == [plan_of(1)], "a plan that nobody has taken"
     history = await store.history(number(1), events=[])
     assert history is not None
     assert history.look_ups == (look_up_of(),)
@@ -209,7 +209,7 @@ async def test_breaks_are_counted_by_account_while_they_wait_for_a_person(
 ) -> None:
     broken = PlanState.BREAK
     await write(store, doubtful(1), doubtful(2), replace(doubtful(3), account="other"), doubtful(4))
-    await store.plan_look_ups(
+    await store.look_ups.keep(
         [
             *(replace(plan_of(n), state=broken, due_at=None) for n in (1, 2)),
             replace(plan_of(3), account="other", state=broken, due_at=None),
@@ -217,9 +217,9 @@ async def test_breaks_are_counted_by_account_while_they_wait_for_a_person(
         ]
     )
     assert (await store.standing()).breaks == {"safedebit": 2, "other": 1}
-    found = await store.breaks(after=None, limit=2)
+    found = await store.look_ups.breaks(after=None, limit=2)
     assert [each.operation_id for each in found] == [number(1), number(2)]
-    (last,) = await store.breaks(after=number(2), limit=2)
+    (last,) = await store.look_ups.breaks(after=number(2), limit=2)
     assert last == replace(plan_of(3), account="other", state=broken, due_at=None)
     await write(store, replace(doubtful(1), state=State.SUCCEEDED, version=2))
     await write(store, replace(doubtful(2), sequence=2, version=2))
@@ -230,11 +230,11 @@ async def test_a_closed_store_plans_no_look_ups(store: ObservableStore) -> None:
     await store.close()
     questions: list[Callable[[], Awaitable[object]]] = [
         lambda: doubts(store),
-        lambda: store.plan_look_ups([plan_of()]),
+        lambda: store.look_ups.keep([plan_of()]),
         lambda: take(store),
-        lambda: store.give_look_up_back(number(1), number(2)),
-        lambda: store.look_up_plans([number(1)]),
-        lambda: store.breaks(after=None, limit=1),
+        lambda: store.look_ups.give_back(number(1), number(2)),
+        lambda: store.look_ups.of([number(1)]),
+        lambda: store.look_ups.breaks(after=None, limit=1),
     ]
     for question in questions:
         with pytest.raises(StoreUnavailableError):

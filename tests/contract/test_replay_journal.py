@@ -23,7 +23,8 @@ from worker.journal import (
     Whereabouts,
 )
 from worker.letters import Verdict
-from worker.ports import ReplayJournal, StoreUnavailableError
+from worker.operator_ports import ReplayJournal
+from worker.ports import StoreUnavailableError
 from worker.records import Kind, State
 
 MINUTE = timedelta(minutes=1)

@@ -29,7 +29,8 @@ from worker.identity import event_id_of
 from worker.inventory import Erased, Stretch
 from worker.journal import ReplayRun, RunOptions, RunState
 from worker.model import Fingerprint, Identity
-from worker.ports import Retention, StoreUnavailableError, View
+from worker.operator_ports import Retention
+from worker.ports import StoreUnavailableError, View
 from worker.records import (
     Answer,
     AttemptEntry,
@@ -263,7 +264,7 @@ async def test_an_old_row_goes_with_its_answers_and_attempts(
     await fill(store, paid(2), answer_of(2))
     assert await retention.remove_operations(until()) == Erased(erased=1, kept=0, after=None)
     assert await store.find(number(1)) is None
-    assert await store.operation_of(answer_of().event.event_id) is None
+    assert await store.payments.operation_of(answer_of().event.event_id) is None
     assert await store.attempts(number(1)) == []
     assert await store.find(number(2)) is not None
 
@@ -284,9 +285,9 @@ async def test_a_row_stays_while_a_letter_of_the_brokers_own_is_listed(
     store: ObservableStore, retention: Retention
 ) -> None:
     await fill(store, bare(), answer_of())
-    await store.keep_unanswered([sample_unanswered()])
+    await store.letters.keep_unanswered([sample_unanswered()])
     assert (await retention.remove_operations(until())).kept == 1
-    await store.forget_unanswered(number(1))
+    await store.letters.forget_unanswered(number(1))
     assert (await retention.remove_operations(until())).erased == 1
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.contract.test_store import LEDGERS, NAMES, MakeLedger
 from tests.fakes_clock import START
-from tests.fakes_store import found_of
+from tests.fakes_payment_index import found_of
 from tests.postgres import PostgresServer
 from tests.store_samples import decided_record, number, sample_answer, sample_record, write
 from worker.adapters.store_postgres import initialise as initialise_postgres
@@ -46,7 +46,9 @@ async def found_by(
     limit: int = 100,
     newest_first: bool = True,
 ) -> list[FoundPayment]:
-    return list(await store.search(wanted, after=after, limit=limit, newest_first=newest_first))
+    return list(
+        await store.payments.search(wanted, after=after, limit=limit, newest_first=newest_first)
+    )
 
 
 async def ids_by(store: Store, wanted: PaymentFilter) -> set[UUID]:

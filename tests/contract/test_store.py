@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from tests import store_samples as some
 from tests.fakes_clock import START, FakeClock
-from tests.fakes_store import MemoryStore, MemoryTables
+from tests.fakes_store import MemoryStore
+from tests.fakes_tables import MemoryTables
 from tests.postgres import PostgresServer
 from tests.store_samples import (
     decided_record,
@@ -44,7 +45,8 @@ from worker.codes import Code
 from worker.inventory import Books, DecidedPage, QueueLock, Standing
 from worker.letters import EVERY_LETTER, LetterCase, LetterEntry, LetterFilter, LetterTally
 from worker.model import Facts, OperationClass, Origin, PaymentTarget, RunMode
-from worker.ports import Clock, ReplayJournal, Retention, Store, StoreUnavailableError, View
+from worker.operator_ports import ReplayJournal, Retention
+from worker.ports import Clock, Store, StoreUnavailableError, View
 from worker.records import (
     ActFacts,
     Answer,
@@ -286,7 +288,7 @@ async def test_audited_acts_are_found_by_operation(store: ObservableStore) -> No
 
 
 async def every_act(store: Store) -> list[KeptAct]:
-    return list(await store.acts(after=0, limit=1000))
+    return list(await store.acts.page(after=0, limit=1000))
 
 
 async def test_every_act_follows_on_the_one_before_it(ledger: LedgerOnTrial) -> None:
@@ -309,7 +311,7 @@ async def test_every_act_follows_on_the_one_before_it(ledger: LedgerOnTrial) -> 
     check = ChainCheck()
     assert [check.follow(kept) for kept in acts] == [None] * 28
     assert (check.head.position, check.without_place) == (28, 0)
-    assert await first.acts(after=acts[-3].row, limit=1) == [acts[-2]]
+    assert await first.acts.page(after=acts[-3].row, limit=1) == [acts[-2]]
 
 
 async def test_an_act_that_was_not_written_leaves_no_place_behind(store: ObservableStore) -> None:
@@ -330,10 +332,10 @@ async def test_the_rows_of_a_period_of_acts_are_found(store: ObservableStore) ->
 
     await write(store, audit=tuple(act(seconds) for seconds in (0, 20, 10, 30)))
     rows = [each.row for each in await every_act(store)]
-    found = await store.act_rows(since=START + 10 * SECOND, until=START + 30 * SECOND)
+    found = await store.acts.rows(since=START + 10 * SECOND, until=START + 30 * SECOND)
     assert found == (rows[1], rows[2])
-    assert await store.act_rows(since=None, until=None) == (rows[0], rows[3])
-    assert await store.act_rows(since=START + 40 * SECOND, until=None) is None
+    assert await store.acts.rows(since=None, until=None) == (rows[0], rows[3])
+    assert await store.acts.rows(since=START + 40 * SECOND, until=None) is None
 
 
 def sample_switch(account: str = "bank") -> Switch:
@@ -360,14 +362,14 @@ async def test_switches_are_seen_by_every_worker_and_within_their_batch(
     stores = (first, second) * 5
     told = await asyncio.gather(*(store.transact(needs, raise_reason) for store in stores))
     assert sorted(told) == [f"ticket 1{'!' * turn}" for turn in range(1, 11)]
-    (switch,) = await second.switches()
+    (switch,) = await second.accounts.switches()
     assert switch.pause is not None
     assert (switch.pause.reason, switch.probe) == (f"ticket 1{'!' * 10}", sample_switch().probe)
     await first.transact(
         needs, lambda _view: Change(result=None, switches=(Switch(account="bank"),))
     )
     await first.transact(needs, lambda _view: Change(result=None, switches=(sample_switch("*"),)))
-    assert await second.switches() == [sample_switch("*"), Switch(account="bank")]
+    assert await second.accounts.switches() == [sample_switch("*"), Switch(account="bank")]
 
 
 async def test_a_switch_that_was_not_declared_is_not_seen(store: ObservableStore) -> None:
@@ -391,14 +393,14 @@ async def test_reports_replace_those_of_the_same_worker_and_are_forgotten(
             probe_result=reason,
         )
 
-    await store.report_accounts([])
-    await store.report_accounts([report(1, "shop", 0), report(1, "bank", 0)])
-    await store.report_accounts([report(2, "bank", 5), report(1, "bank", 9, "no answer")])
+    await store.accounts.report([])
+    await store.accounts.report([report(1, "shop", 0), report(1, "bank", 0)])
+    await store.accounts.report([report(2, "bank", 5), report(1, "bank", 9, "no answer")])
     wanted = [report(1, "bank", 9, "no answer"), report(2, "bank", 5), report(1, "shop", 0)]
-    assert await store.account_reports(seen_since=START) == wanted
-    assert await store.account_reports(seen_since=START + 5 * SECOND) == wanted[:2]
-    await store.forget_reports(worker=number(2), before=START + SECOND)
-    assert await store.account_reports(seen_since=START) == wanted[:1]
+    assert await store.accounts.reports(seen_since=START) == wanted
+    assert await store.accounts.reports(seen_since=START + 5 * SECOND) == wanted[:2]
+    await store.accounts.forget_reports(worker=number(2), before=START + SECOND)
+    assert await store.accounts.reports(seen_since=START) == wanted[:1]
 
 
 def as_given(change: Change[None], _view: View) -> Change[None]:
@@ -414,8 +416,8 @@ async def test_each_account_approves_a_plan_once(store: ObservableStore) -> None
     for each in (first, again, other):
         change = Change(result=None, approvals=(each,))
         await store.transact(Needs(()), partial(as_given, change))
-    assert await store.approvals(plan_sha256="9f2c") == [first, other]
-    assert await store.approvals(plan_sha256="77") == []
+    assert await store.acts.approvals(plan_sha256="9f2c") == [first, other]
+    assert await store.acts.approvals(plan_sha256="77") == []
 
 
 # --- transactions ------------------------------------------------------------------------------
@@ -820,7 +822,7 @@ async def page_of(
     wanted: LetterFilter = EVERY_LETTER,
 ) -> Sequence[LetterEntry]:
     """A page as it is at the start, when nothing of the samples is past its time."""
-    return await store.letters(
+    return await store.letters.page(
         after=after, limit=limit, now=START, first_seen_before=START, wanted=wanted
     )
 
@@ -982,7 +984,7 @@ async def test_a_filter_finds_letters_that_meet_all_of_it(
         listed += page
         after = (page[-1].failed_at, page[-1].operation_id)
     assert [entry.operation_id for entry in listed] == [number(n) for n in found]
-    tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=wanted)
+    tallies = await store.letters.tallies(now=START, first_seen_before=START, wanted=wanted)
     assert {tally.case: tally.count for tally in tallies} == Counter(each.case for each in listed)
 
 
@@ -992,7 +994,7 @@ async def test_letters_of_one_case_are_counted_together(store: ObservableStore) 
     await put_letter(store, 8, after=9)
     store.mark_confirmed(event_number(8), event=True, letter=True)
     await store.ping()
-    tallies = await store.letter_tallies(
+    tallies = await store.letters.tallies(
         now=START,
         first_seen_before=START,
         wanted=LetterFilter(target=PaymentTarget.LABANQUEPOSTALE),
@@ -1023,7 +1025,7 @@ async def test_unanswered_letters_stand_among_the_decided_ones(store: Observable
     await put_assorted_letters(store)
     limited = replace(sample_unanswered(11, failed_at=START + 3 * SECOND), not_after=START)
     late = replace(sample_unanswered(12, failed_at=START + 9 * SECOND), facts=Facts(), cause=None)
-    await store.keep_unanswered([late, limited])
+    await store.letters.keep_unanswered([late, limited])
     listed = await all_letters(store, limit=2)
     assert [entry.operation_id for entry in listed] == [
         number(n) for n in (1, 2, 3, 11, 4, 5, 6, 12)
@@ -1050,7 +1052,7 @@ async def test_unanswered_letters_stand_among_the_decided_ones(store: Observable
         case=case,
     )
     assert listed[-1].case == replace(case, names_order=False)
-    (past,) = await store.letter_tallies(
+    (past,) = await store.letters.tallies(
         now=START + SECOND,
         first_seen_before=START,
         wanted=LetterFilter(codes=frozenset({None}), until=START + 9 * SECOND),
@@ -1089,7 +1091,7 @@ async def test_a_filter_finds_unanswered_letters_by_the_same_rule(
 ) -> None:
     await put_assorted_letters(store)
     facts = replace(sample_record().facts, id_societe="O'Hara", payment_target=PaymentTarget.PAYBOX)
-    await store.keep_unanswered(
+    await store.letters.keep_unanswered(
         [
             sample_unanswered(11, failed_at=START + 11 * SECOND),
             replace(
@@ -1111,7 +1113,7 @@ async def test_a_filter_finds_unanswered_letters_by_the_same_rule(
         listed += page
         after = (page[-1].failed_at, page[-1].operation_id)
     assert [entry.operation_id for entry in listed] == [number(n) for n in found]
-    tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=wanted)
+    tallies = await store.letters.tallies(now=START, first_seen_before=START, wanted=wanted)
     assert sum(tally.count for tally in tallies) == len(found)
 
 
@@ -1120,33 +1122,35 @@ async def test_a_letter_that_is_met_again_keeps_its_place_until_it_is_forgotten(
 ) -> None:
     """Once rotated it no longer says when and why the broker gave it up."""
     first = sample_unanswered(1)
-    await store.keep_unanswered([first, replace(first, failed_at=START + SECOND, cause="twice")])
-    assert await store.unanswered(number(1)) == first
+    await store.letters.keep_unanswered(
+        [first, replace(first, failed_at=START + SECOND, cause="twice")]
+    )
+    assert await store.letters.unanswered(number(1)) == first
     again = replace(
         first, failed_at=START + 5 * SECOND, cause=None, facts=Facts(), found_at=START + SECOND
     )
-    await store.keep_unanswered([sample_unanswered(2), again, sample_unanswered(3)])
-    assert await store.unanswered(number(1)) == replace(first, found_at=START + SECOND)
-    assert await store.forget_unfound(found_before=START + SECOND) == 2
-    assert await store.forget_unfound(found_before=START + SECOND) == 0
+    await store.letters.keep_unanswered([sample_unanswered(2), again, sample_unanswered(3)])
+    assert await store.letters.unanswered(number(1)) == replace(first, found_at=START + SECOND)
+    assert await store.letters.forget_unfound(found_before=START + SECOND) == 2
+    assert await store.letters.forget_unfound(found_before=START + SECOND) == 0
     assert [entry.operation_id for entry in await all_letters(store, limit=9)] == [number(1)]
-    await store.keep_unanswered([replace(sample_unanswered(2), cause=None)])
-    await store.keep_unanswered([sample_unanswered(2)])
-    kept = await store.unanswered(number(2))
+    await store.letters.keep_unanswered([replace(sample_unanswered(2), cause=None)])
+    await store.letters.keep_unanswered([sample_unanswered(2)])
+    kept = await store.letters.unanswered(number(2))
     assert kept is not None
     assert kept.cause == "delivery_limit"
-    await store.forget_unanswered(number(1))
-    await store.forget_unanswered(number(1))
-    assert await store.unanswered(number(1)) is None
+    await store.letters.forget_unanswered(number(1))
+    await store.letters.forget_unanswered(number(1))
+    assert await store.letters.unanswered(number(1)) is None
     assert [entry.operation_id for entry in await all_letters(store, limit=9)] == [number(2)]
-    await store.keep_unanswered([])
+    await store.letters.keep_unanswered([])
 
 
 @pytest.mark.parametrize("state", State)
 async def test_an_unanswered_letter_tells_where_its_operation_stands(
     store: ObservableStore, state: State
 ) -> None:
-    await store.keep_unanswered([sample_unanswered(1)])
+    await store.letters.keep_unanswered([sample_unanswered(1)])
     await write(store, sample_record(1, state=state), owner=(fingerprint(1), number(1)))
     (entry,) = await all_letters(store, limit=9)
     assert (entry.state, entry.case.is_superseded) == (state, False)
@@ -1167,9 +1171,9 @@ async def test_a_resolved_letter_is_listed_only_among_the_resolved(store: Observ
     resolved = LetterFilter(resolved=True)
     assert list(await page_of(store, after=None, limit=9, wanted=resolved)) == before[:1]
     for wanted, count in ((LetterFilter(), 1), (resolved, 1)):
-        tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=wanted)
+        tallies = await store.letters.tallies(now=START, first_seen_before=START, wanted=wanted)
         assert sum(each.count for each in tallies) == count
-    books = await store.books(since=START - SECOND, until=START + SECOND)
+    books = await store.payments.books(since=START - SECOND, until=START + SECOND)
     assert sum(books.letters.values()) == 1
     await write(store, answers=(replace(aside, letter_resolved=False),))
     assert await all_letters(store, limit=9) == before
@@ -1178,7 +1182,7 @@ async def test_a_resolved_letter_is_listed_only_among_the_resolved(store: Observ
 async def test_the_cancellations_of_a_payment_are_found_in_the_order_they_came(
     store: ObservableStore,
 ) -> None:
-    assert await store.cancellations(number(1)) == []
+    assert await store.payments.cancellations(number(1)) == []
     later, first = (
         replace(
             sample_record(n), kind=Kind.CANCELLATION, payment_id=number(1), first_seen=START + n * s
@@ -1187,7 +1191,7 @@ async def test_the_cancellations_of_a_payment_are_found_in_the_order_they_came(
     )
     stranger = replace(sample_record(4), kind=Kind.CANCELLATION, payment_id=number(9))
     await write(store, sample_record(1), later, first, stranger)
-    assert list(await store.cancellations(number(1))) == [first, later]
+    assert list(await store.payments.cancellations(number(1))) == [first, later]
 
 
 @pytest.mark.parametrize("state", State)
@@ -1198,11 +1202,11 @@ async def test_a_letter_whose_content_another_payment_owns_is_superseded(
     await put_letter(store, 1)
     await write(store, owner=(fingerprint(1), number(1)))
     every = LetterFilter()
-    (own,) = await store.letter_tallies(now=START, first_seen_before=START, wanted=every)
+    (own,) = await store.letters.tallies(now=START, first_seen_before=START, wanted=every)
     assert not own.case.is_superseded
     other = replace(sample_record(2, state=state), fingerprint=fingerprint(1))
     await write(store, other, owner=(fingerprint(1), number(2)))
-    (owned,) = await store.letter_tallies(now=START, first_seen_before=START, wanted=every)
+    (owned,) = await store.letters.tallies(now=START, first_seen_before=START, wanted=every)
     assert owned.case.is_superseded is (state not in {State.FAILED, State.CANCELLED})
     assert [each.case for each in await all_letters(store, limit=9)] == [owned.case]
 
@@ -1228,7 +1232,7 @@ async def test_a_letter_whose_email_was_edited_is_told_and_owns_its_old_content_
     assert [each.case.is_edited for each in listed] == [True, False]
     await write(store, replace(edited, version=4, state=State.IN_DOUBT))
     assert [each.case.is_superseded for each in await all_letters(store, limit=9)] == [False, False]
-    tallies = await store.letter_tallies(now=START, first_seen_before=START, wanted=LetterFilter())
+    tallies = await store.letters.tallies(now=START, first_seen_before=START, wanted=LetterFilter())
     assert {(each.case.is_edited, each.case.is_superseded) for each in tallies} == {
         (True, False),
         (False, False),
@@ -1246,12 +1250,12 @@ async def test_letters_past_their_time_are_counted_apart(store: ObservableStore)
         (START + SECOND, START, 1),
         (START, START + SECOND, 2),
     ):
-        tallies = await store.letter_tallies(
+        tallies = await store.letters.tallies(
             now=now, first_seen_before=before, wanted=LetterFilter()
         )
         assert sum(each.count for each in tallies if each.case.is_expired) == expired
         assert sum(each.count for each in tallies) == 2
-        listed = await store.letters(after=None, limit=9, now=now, first_seen_before=before)
+        listed = await store.letters.page(after=None, limit=9, now=now, first_seen_before=before)
         assert [each.case.is_expired for each in listed].count(True) == expired
 
 
@@ -1330,32 +1334,32 @@ async def test_a_closed_store_refuses_everything(store: ObservableStore) -> None
         lambda: store.take_unpublished(untouched_since=START, now=START, limit=1),
         lambda: store.expired_claims(expired_before=START, limit=1),
         lambda: page_of(store, after=None, limit=1),
-        lambda: store.unanswered(number(1)),
-        lambda: store.keep_unanswered([sample_unanswered()]),
-        lambda: store.forget_unanswered(number(1)),
-        lambda: store.forget_unfound(found_before=START),
-        lambda: store.cancellations(number(1)),
+        lambda: store.letters.unanswered(number(1)),
+        lambda: store.letters.keep_unanswered([sample_unanswered()]),
+        lambda: store.letters.forget_unanswered(number(1)),
+        lambda: store.letters.forget_unfound(found_before=START),
+        lambda: store.payments.cancellations(number(1)),
         lambda: store.history(number(1), events=[]),
-        lambda: store.letter_tallies(now=START, first_seen_before=START, wanted=LetterFilter()),
-        lambda: store.open_operations(untouched_since=START, after=None, limit=1),
-        lambda: store.unpublished(decided_before=START, after=None, limit=1),
-        lambda: store.operation_of(number(1)),
-        lambda: store.decided_operations(
+        lambda: store.letters.tallies(now=START, first_seen_before=START, wanted=LetterFilter()),
+        lambda: store.payments.open_operations(untouched_since=START, after=None, limit=1),
+        lambda: store.payments.unpublished(decided_before=START, after=None, limit=1),
+        lambda: store.payments.operation_of(number(1)),
+        lambda: store.payments.decided_operations(
             origin=some.DCP, since=START, until=START, after=None, limit=1
         ),
-        lambda: store.books(since=START, until=START),
-        lambda: store.lock_queue(walk_lock(), now=START),
-        lambda: store.unlock_queue("dead-letters", number(1)),
+        lambda: store.payments.books(since=START, until=START),
+        lambda: store.locks.take(walk_lock(), now=START),
+        lambda: store.locks.give_back("dead-letters", number(1)),
         store.restoration,
         lambda: store.attempts(number(1)),
         lambda: store.audit(None),
-        lambda: store.acts(after=0, limit=1),
-        store.switches,
-        lambda: store.report_accounts([]),
-        lambda: store.forget_reports(worker=number(1), before=START),
-        lambda: store.account_reports(seen_since=START),
-        lambda: store.approvals(plan_sha256="9f2c"),
-        lambda: store.act_rows(since=None, until=None),
+        lambda: store.acts.page(after=0, limit=1),
+        store.accounts.switches,
+        lambda: store.accounts.report([]),
+        lambda: store.accounts.forget_reports(worker=number(1), before=START),
+        lambda: store.accounts.reports(seen_since=START),
+        lambda: store.acts.approvals(plan_sha256="9f2c"),
+        lambda: store.acts.rows(since=None, until=None),
         store.has_room,
         store.ping,
     ]
@@ -1503,15 +1507,17 @@ async def test_open_operations_are_listed_by_id_in_pages(store: ObservableStore)
     after = START + SECOND
 
     async def listed(*, after_id: UUID | None = None, limit: int = 9) -> list[UUID]:
-        page = await store.open_operations(untouched_since=after, after=after_id, limit=limit)
+        page = await store.payments.open_operations(
+            untouched_since=after, after=after_id, limit=limit
+        )
         return [record.operation_id for record in page]
 
     opened = [number(n) for n, state in enumerate(State, 1) if state.is_open]
     assert await listed() == opened
     assert await listed(limit=1) == opened[:1]
     assert await listed(after_id=opened[0]) == opened[1:]
-    assert await store.open_operations(untouched_since=START, after=None, limit=9) == []
-    (first, *_) = await store.open_operations(untouched_since=after, after=None, limit=9)
+    assert await store.payments.open_operations(untouched_since=START, after=None, limit=9) == []
+    (first, *_) = await store.payments.open_operations(untouched_since=after, after=None, limit=9)
     assert first == sample_record(1, state=first.state)
 
 
@@ -1522,7 +1528,9 @@ async def test_unpublished_answers_are_listed_in_pages_and_stay(store: Observabl
     await write(store, answers=(replace(sample_answer(5), event_confirmed=True),))
     place: tuple[datetime, UUID] | None = None
     listed: list[UUID] = []
-    while page := await store.unpublished(decided_before=START + 5 * SECOND, after=place, limit=2):
+    while page := await store.payments.unpublished(
+        decided_before=START + 5 * SECOND, after=place, limit=2
+    ):
         listed += [answer.operation_id for answer in page]
         place = page[-1].event.occurred_at, page[-1].event.event_id
     assert sorted(listed) == [number(1), number(2), number(3)]
@@ -1533,8 +1541,8 @@ async def test_unpublished_answers_are_listed_in_pages_and_stay(store: Observabl
 async def test_an_event_leads_to_its_operation(store: ObservableStore) -> None:
     await write(store, sample_record())
     await write(store, decided_record(), answers=(sample_answer(),))
-    assert await store.operation_of(event_number(1)) == number(1)
-    assert await store.operation_of(number(1)) is None
+    assert await store.payments.operation_of(event_number(1)) == number(1)
+    assert await store.payments.operation_of(number(1)) is None
 
 
 async def test_what_an_origin_was_answered_within_a_period_is_found_in_pages(
@@ -1560,7 +1568,7 @@ async def test_what_an_origin_was_answered_within_a_period_is_found_in_pages(
     await write(store, replace(sample_record(7), decided_at=START))
 
     async def page(after: UUID | None, limit: int) -> DecidedPage:
-        return await store.decided_operations(
+        return await store.payments.decided_operations(
             origin=some.DCP, since=START, until=START + 3 * SECOND, after=after, limit=limit
         )
 
@@ -1583,7 +1591,7 @@ async def test_the_books_group_what_was_first_seen_within_their_period(
 ) -> None:
     """From the first moment on, and before the last; open ones and refusals count too."""
     empty = Books(received=0, lines=(), letters={})
-    assert await store.books(since=START, until=START + SECOND) == empty
+    assert await store.payments.books(since=START, until=START + SECOND) == empty
     await put_letter(store, 1)
     await put_letter(store, 2, state=State.IN_DOUBT)
     await write(store, sample_record(3), sample_record(4))
@@ -1597,7 +1605,7 @@ async def test_the_books_group_what_was_first_seen_within_their_period(
     await write(store, refusal, answers=(sample_answer(5, letter=sample_letter()),))
     await write(store, replace(sample_record(6), first_seen=START + SECOND))
     await write(store, replace(sample_record(7), first_seen=START - SECOND))
-    books = await store.books(since=START, until=START + SECOND)
+    books = await store.payments.books(since=START, until=START + SECOND)
     assert books.received == 5
     assert [(line.kind, line.state, line.count, line.cents) for line in books.lines] == [
         (Kind.INITIATION, State.CALLING, 2, 2500),
@@ -1623,7 +1631,7 @@ async def test_money_is_kept_apart_by_account_and_run_mode(store: ObservableStor
         replace(sample_record(4), account=None),
         replace(sample_record(5), facts=live),
     )
-    books = await store.books(since=START, until=START + SECOND)
+    books = await store.payments.books(since=START, until=START + SECOND)
     assert [(line.account, line.mode, line.cents) for line in books.lines] == [
         (None, RunMode.TEST, 1250),
         ("combo", RunMode.TEST, 1250),
@@ -1642,7 +1650,7 @@ async def test_the_books_tell_origins_and_days_apart(store: ObservableStore) -> 
         replace(sample_record(2), first_seen=midnight),
         replace(sample_record(3), first_seen=midnight, origin=Origin("web")),
     )
-    books = await store.books(since=START, until=midnight + SECOND)
+    books = await store.payments.books(since=START, until=midnight + SECOND)
     assert [(line.origin, line.day, line.count) for line in books.lines] == [
         ("dcp", START.date(), 1),
         ("dcp", midnight.date(), 1),
@@ -1679,34 +1687,34 @@ def walk_lock(
 
 async def test_a_queue_has_one_walk_at_a_time(ledger: LedgerOnTrial) -> None:
     first, second = await ledger.open(), await ledger.open()
-    assert await first.lock_queue(walk_lock(1), now=START) is None
-    assert await second.lock_queue(walk_lock(2, actor="bert"), now=START) == walk_lock(1)
-    assert await second.lock_queue(walk_lock(2, queue="unclaimed"), now=START) is None
+    assert await first.locks.take(walk_lock(1), now=START) is None
+    assert await second.locks.take(walk_lock(2, actor="bert"), now=START) == walk_lock(1)
+    assert await second.locks.take(walk_lock(2, queue="unclaimed"), now=START) is None
 
 
 async def test_only_its_holder_renews_or_gives_back_a_queue(store: ObservableStore) -> None:
-    await store.lock_queue(walk_lock(1), now=START)
+    await store.locks.take(walk_lock(1), now=START)
     renewed = replace(walk_lock(1), until=START + 40 * SECOND)
-    assert await store.lock_queue(renewed, now=START + 10 * SECOND) is None
-    await store.unlock_queue("dead-letters", number(2))
+    assert await store.locks.take(renewed, now=START + 10 * SECOND) is None
+    await store.locks.give_back("dead-letters", number(2))
     late = START + 35 * SECOND
-    assert await store.lock_queue(walk_lock(2, seconds=65), now=late) == renewed
-    await store.unlock_queue("dead-letters", number(1))
-    assert await store.lock_queue(walk_lock(2, seconds=65), now=late) is None
+    assert await store.locks.take(walk_lock(2, seconds=65), now=late) == renewed
+    await store.locks.give_back("dead-letters", number(1))
+    assert await store.locks.take(walk_lock(2, seconds=65), now=late) is None
 
 
 async def test_a_queue_is_free_again_when_its_lease_is_over(store: ObservableStore) -> None:
-    await store.lock_queue(walk_lock(1, seconds=30), now=START)
+    await store.locks.take(walk_lock(1, seconds=30), now=START)
     other = walk_lock(2, actor="bert", seconds=60)
-    assert await store.lock_queue(other, now=START + 29 * SECOND) == walk_lock(1)
-    assert await store.lock_queue(other, now=START + 30 * SECOND) is None
-    assert await store.lock_queue(walk_lock(1, seconds=70), now=START + 31 * SECOND) == other
+    assert await store.locks.take(other, now=START + 29 * SECOND) == walk_lock(1)
+    assert await store.locks.take(other, now=START + 30 * SECOND) is None
+    assert await store.locks.take(walk_lock(1, seconds=70), now=START + 31 * SECOND) == other
 
 
 async def test_of_many_who_want_a_queue_at_once_one_gets_it(ledger: LedgerOnTrial) -> None:
     stores = [await ledger.open() for _ in range(4)]
     held = await asyncio.gather(
-        *(store.lock_queue(walk_lock(n), now=START) for n, store in enumerate(stores, 1))
+        *(store.locks.take(walk_lock(n), now=START) for n, store in enumerate(stores, 1))
     )
     winners = [n for n, holder in enumerate(held, 1) if holder is None]
     assert len(winners) == 1

@@ -18,7 +18,8 @@ from typing_extensions import override
 
 from tests.crash.fuse import Fuse, KilledError
 from tests.fakes_clock import FakeClock
-from tests.fakes_store import MemoryStore, MemoryTables
+from tests.fakes_store import MemoryStore
+from tests.fakes_tables import MemoryTables
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.ledgers import LedgerStore
 from worker.adapters.store_postgres import PostgresStore
@@ -271,7 +272,10 @@ class PooledWorker:
         self.committer = Committer(Session(self._connect), VAULT, clock)
         self.writer = Writer(self.committer, flush_seconds=NO_HURRY)
         self.store = PostgresStore(
-            writer=self.writer, reader=Reader(reading, VAULT), vault=VAULT, clock=clock
+            writer=self.writer,
+            reader=Reader(reading, VAULT, check=self.writer.check),
+            vault=VAULT,
+            clock=clock,
         )
 
     async def _connect(self) -> Connection:

@@ -6,13 +6,8 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from tests.core import UNAUTHORISED, Behaviour
-from tests.crash.fuse import (
-    Fuse,
-    FusedLetterQueue,
-    FusedPublisher,
-    FusedStore,
-    KilledError,
-)
+from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
+from tests.crash.fused_store import FusedStore
 from tests.crash.ledgers import CrashLedger, MemoryLedger
 from tests.crash.runs import CrashWorld, Intent, Run, drain, finished, sweep_late
 from tests.fakes_clock import START

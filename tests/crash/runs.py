@@ -24,11 +24,11 @@ from tests.crash.fuse import (
     CancellingFuse,
     Fuse,
     FusedPublisher,
-    FusedStore,
     FusedTransport,
     KilledError,
     PausingFuse,
 )
+from tests.crash.fused_store import FusedStore
 from tests.crash.ledgers import CrashLedger, MemoryLedger, Rows
 from worker.lifecycle.reopen import Reopened
 from worker.messages import Disposition, Exchange

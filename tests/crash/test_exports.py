@@ -6,7 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from tests.builders import NOON
-from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, FusedStore, KilledError
+from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
+from tests.crash.fused_store import FusedStore
 from tests.unit.test_walks import Office
 from worker.ledger import Ledger
 from worker.model import Environment

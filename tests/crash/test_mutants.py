@@ -22,7 +22,8 @@ from tests.crash.laws import breaches
 from tests.crash.ledgers import MemoryLedger
 from tests.crash.replays import NEIGHBOUR, replay_run
 from tests.crash.runs import ADD_E, INTENTS, LINK_E, EndlessError, Run, kill_run, pause_run
-from tests.fakes_store import MemoryStore, MemoryTables
+from tests.fakes_store import MemoryStore
+from tests.fakes_tables import MemoryTables
 from worker.announcer import Announcement, Announcer
 from worker.calls import NoReply, NotSent, Outcome, Unknown
 from worker.lifecycle.claim import claim

@@ -43,7 +43,7 @@ from tests.crash.runs import (
     sweep_late,
     working,
 )
-from tests.fakes_store import MemoryTables
+from tests.fakes_tables import MemoryTables
 from tests.provider_examples import BASKET_ROUTE
 from tests.rows import claim_wish
 from worker.contract.envelope import envelope_on

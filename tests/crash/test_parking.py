@@ -9,7 +9,8 @@ from uuid import UUID
 import pytest
 
 from tests.core import REFUSED, UNAUTHORISED, World, initiation
-from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, FusedStore, KilledError
+from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
+from tests.crash.fused_store import FusedStore
 from tests.fakes_clock import START
 from tests.fakes_letters import PaperQueue, given_up
 from worker.codes import Code

@@ -6,7 +6,8 @@ from contextlib import suppress
 from datetime import timedelta
 
 from tests.core import UNROUTABLE, World, initiation
-from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, FusedStore, KilledError
+from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
+from tests.crash.fused_store import FusedStore
 from tests.fakes_letters import PaperQueue
 from worker.ledger import Ledger
 from worker.messages import Exchange

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from tests.core import RESET_AFTER, World, basket, email_of, initiation, make_core
-from tests.crash.fuse import Fuse, FusedPublisher, FusedStore, KilledError
+from tests.crash.fuse import Fuse, FusedPublisher, KilledError
+from tests.crash.fused_store import FusedStore
 from tests.rows import reading
 from worker.ledger import Ledger
 from worker.lifecycle.ruling import MayBeReplayed, Ruling, RulingWish, WasApplied, WasNotApplied

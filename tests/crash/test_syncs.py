@@ -3,7 +3,8 @@
 from collections import Counter, deque
 
 from tests.core import UNAUTHORISED, World, initiation
-from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, FusedStore, KilledError
+from tests.crash.fuse import Fuse, FusedLetterQueue, FusedPublisher, KilledError
+from tests.crash.fused_store import FusedStore
 from tests.fakes_letters import PaperQueue, given_up
 from worker.identity import identity_of, operation_id_of
 from worker.ledger import Ledger

@@ -5,7 +5,8 @@ from uuid import UUID
 import pytest
 
 from tests.fakes_clock import START, FakeClock
-from tests.fakes_store import MemoryStore, MemoryTables
+from tests.fakes_store import MemoryStore
+from tests.fakes_tables import MemoryTables
 from worker.breaker import BreakerChange
 from worker.calls import Misconfigured, Outcome, Succeeded
 from worker.codes import Code

@@ -29,10 +29,10 @@ from worker.lifecycle.ruling import (
 )
 from worker.messages import Exchange
 from worker.model import Delivery, Facts, Origin, Source
+from worker.operator_ports import LetterInHand
 from worker.operators.plans.making import rows_named, rows_wanted
 from worker.operators.unanswered import UNANSWERED_ONES, SyncReport, synchronise
 from worker.operators.walks import QueueLockedError, WalkedLetter
-from worker.ports import LetterInHand
 from worker.records import Kind, State
 
 KEYS = [operation_id_of(identity_of("dcp", f"key-{number}")) for number in range(4)]

@@ -108,7 +108,10 @@ async def test_a_payment_takes_no_more_of_a_database_server_than_it_did(
         await committer.register()
         writer = BatchWriter(committer, flush_seconds=NO_HURRY)
         store = PostgresStore(
-            writer=writer, reader=Reader(reading, VAULT), vault=VAULT, clock=clock
+            writer=writer,
+            reader=Reader(reading, VAULT, check=writer.check),
+            vault=VAULT,
+            clock=clock,
         )
         core = make_core(
             store=store, publisher=PaperBroker(clock), transport=CountingProviders(), clock=clock

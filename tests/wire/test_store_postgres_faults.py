@@ -387,7 +387,7 @@ async def test_without_a_server_everything_is_refused_until_it_is_back(
             store.ping,
             lambda: store.find(number(1)),
             lambda: store.take_unpublished(untouched_since=START, now=START, limit=1),
-            lambda: store.letters(after=None, limit=1, now=START, first_seen_before=START),
+            lambda: store.letters.page(after=None, limit=1, now=START, first_seen_before=START),
             store.standing,
             store.has_room,
         ]

@@ -135,5 +135,5 @@ async def test_acts_of_an_older_version_get_their_place_with_the_next_one(
             await write(store, audit=(sample_act(1), sample_act(None)))
             check = await followed(store)
             assert (check.broken, check.without_place, check.count) == (None, 0, 5 * rounds)
-    details = [kept.entry.detail for kept in await store.acts(after=0, limit=5)]
+    details = [kept.entry.detail for kept in await store.acts.page(after=0, limit=5)]
     assert details == ["one", "two", "three", "run 7", "run 7"]

@@ -12,7 +12,8 @@ from worker.adapters.store_migrations import Initialisation
 from worker.adapters.store_sqlite import SqliteStore
 from worker.adapters.store_sqlite import initialise as initialise_sqlite
 from worker.adapters.store_sqlite.room import LEAST_FREE
-from worker.ports import Clock, ReplayJournal, Retention, Seals, Store
+from worker.operator_ports import ReplayJournal, Retention, Seals
+from worker.ports import Clock, Store
 from worker.rules import PostgresAddress
 
 LedgerPlace = Path | PostgresAddress

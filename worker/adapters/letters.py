@@ -13,7 +13,7 @@ from worker.topology import Topology
 
 
 class AmqpLetter:
-    """One message taken and held; implements ``ports.LetterInHand``.
+    """One message taken and held; implements ``operator_ports.LetterInHand``.
 
     It comes back to the queue by itself when the connection closes before it is settled.
     """
@@ -37,7 +37,7 @@ class AmqpLetter:
 
 
 class AmqpLetterQueue:
-    """A queue to be walked once round by ``basic.get``; implements ``ports.LetterQueue``.
+    """A queue to be walked once round by ``basic.get``; implements ``operator_ports.LetterQueue``.
 
     One letter in hand at a time: letters held while an operator thinks would be invisible to
     everybody else. Raises the client's errors (``connection.CLIENT_ERRORS``).

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 from worker.ledger import Ledger
 from worker.ledger_watch import LedgerWatch
+from worker.operator_ports import Retention
 from worker.operators.retention import Keeper, Kept
 from worker.operators.walks import QueueLockedError
-from worker.ports import Clock, Retention, StoreUnavailableError
+from worker.ports import Clock, StoreUnavailableError
 from worker.rules import Periods
 from worker.telemetry import Telemetry
 

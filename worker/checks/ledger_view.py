@@ -70,7 +70,7 @@ class LedgerView:
         try:
             async with self._opened(Vault(self._settings.ledger_keys())) as store:
                 now = store.clock.now()
-                letters = await store.letters(
+                letters = await store.letters.page(
                     after=None,
                     limit=1,
                     now=now,
@@ -87,7 +87,7 @@ class LedgerView:
         """What operators have switched; ``None`` where the ledger does not tell."""
         try:
             async with self._opened(Vault(self._settings.ledger_keys())) as store:
-                return await store.switches()
+                return await store.accounts.switches()
         except _TROUBLES:
             return None
 

@@ -8,7 +8,8 @@ from worker.adapters.connection import connected
 from worker.adapters.letters import AmqpLetterQueue
 from worker.adapters.publisher import AmqpPublisher
 from worker.cli.context import CommandContext
-from worker.ports import LetterQueue, Publisher
+from worker.operator_ports import LetterQueue
+from worker.ports import Publisher
 from worker.provisioning import topology_of
 
 

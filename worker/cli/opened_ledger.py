@@ -11,8 +11,9 @@ from worker.cli.broker import run_with_broker
 from worker.cli.context import CommandContext
 from worker.cli.exit_codes import CommandError, ExitCode
 from worker.ledger import Ledger
+from worker.operator_ports import ReplayJournal
 from worker.operators.walks import QueueLockedError
-from worker.ports import ReplayJournal, StoreUnavailableError
+from worker.ports import StoreUnavailableError
 
 Result = TypeVar("Result")
 

@@ -16,6 +16,7 @@ from worker.cli.opened_ledger import opened_store, run_with_ledger
 from worker.cli.person_given import ClientOption, CompanyOption, given_person
 from worker.cli.reasons import checked_reason
 from worker.ledger import Ledger
+from worker.operator_ports import Retention
 from worker.operators.erasure import (
     Eraser,
     LetterEraser,
@@ -25,7 +26,6 @@ from worker.operators.erasure import (
     Standing,
     operations_of,
 )
-from worker.ports import Retention
 
 _EXAMPLE = "data-protection request 4711"
 _SAYS = {

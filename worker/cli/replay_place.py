@@ -14,9 +14,10 @@ from worker.cli.output import Output
 from worker.cli.replay_shown import RunShown
 from worker.journal import ReplayResult, ReplayRun, ReplayStep, StepState
 from worker.ledger import PAGE, Ledger
+from worker.operator_ports import LetterQueue, ReplayJournal
 from worker.operators.replays.outcomes import Outcome, Undecided, outcome_of
 from worker.operators.replays.runner import Runner
-from worker.ports import LetterQueue, Publisher, ReplayJournal
+from worker.ports import Publisher
 
 _RETRYING = "an attempt has failed, another one follows"
 

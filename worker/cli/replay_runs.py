@@ -24,10 +24,10 @@ from worker.cli.replay_shown import (
     tell_end,
 )
 from worker.journal import ReplayResult, ReplayRun
+from worker.operator_ports import ReplayJournal
 from worker.operators.approvals import NotApprovedError, check_resumption
 from worker.operators.replays.runner import Runner, end_dead_run, purpose_of, results_of
 from worker.operators.walks import LEASE, QueueLockedError
-from worker.ports import ReplayJournal
 
 _RunArgument = Annotated[str, typer.Argument(help="As `history` shows it.", metavar="RUN")]
 

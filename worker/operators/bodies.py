@@ -10,8 +10,9 @@ from uuid import UUID
 
 from worker.contract.masking import MaskedBody, masked_body
 from worker.ledger import Ledger
+from worker.operator_ports import LetterQueue
 from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, walking
-from worker.ports import LetterQueue, Publisher
+from worker.ports import Publisher
 
 
 @unique

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from worker.ledger import Ledger
+from worker.operator_ports import LetterQueue
 from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, walking
-from worker.ports import LetterQueue, Publisher
+from worker.ports import Publisher
 
 
 @dataclass(frozen=True, slots=True)

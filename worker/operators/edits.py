@@ -30,8 +30,9 @@ from worker.lifecycle.aside import AsideWish, LeftAlone, SetAside
 from worker.lifecycle.edit import Edited, EditWish, NotEdited, bar_to_correct, bar_to_edit
 from worker.messages import Publication
 from worker.model import Delivery, Fault, Secret
+from worker.operator_ports import LetterQueue
 from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, Walk, WalkedLetter, walking
-from worker.ports import LetterQueue, Publisher
+from worker.ports import Publisher
 from worker.records import Kind
 
 

@@ -25,9 +25,10 @@ from worker.contract.copies import parked, rotated_copy
 from worker.ledger import Ledger
 from worker.lifecycle.aside import AsideWish, LeftAlone, SetAside, UnansweredInHand
 from worker.model import Initiation, Secret
+from worker.operator_ports import LetterQueue, Retention
 from worker.operators.parking import PARKING
 from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
-from worker.ports import LetterQueue, Publisher, Retention
+from worker.ports import Publisher
 from worker.records import Answer, Record, State
 from worker.searches import FoundPayment, PaymentFilter
 

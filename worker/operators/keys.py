@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from worker.inventory import SealPlace
 from worker.ledger import Ledger
+from worker.operator_ports import Seals
 from worker.operators.retention import LEAVE, RETENTION
 from worker.operators.walks import holding
-from worker.ports import Clock, Seals
+from worker.ports import Clock
 
 PAGE = 500
 """Rows on a page: opening and sealing takes about 0.1 ms for each value."""

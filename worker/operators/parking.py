@@ -16,9 +16,10 @@ from worker.ledger import Ledger
 from worker.lifecycle.aside import AsideWish, BroughtBack, LeftAlone, SetAside, UnansweredInHand
 from worker.messages import OutgoingMessage
 from worker.model import Source
+from worker.operator_ports import LetterQueue
 from worker.operators.unanswered import unanswered_letter
 from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
-from worker.ports import LetterQueue, Publisher
+from worker.ports import Publisher
 
 PARKING = "parking"
 """The name under which the parking queue is locked."""

@@ -16,8 +16,8 @@ from datetime import datetime
 from worker.inventory import Erased, Stretch
 from worker.ledger import Ledger
 from worker.letters import LetterFilter, LetterGroup
+from worker.operator_ports import Retention
 from worker.operators.walks import QueueHold, holding
-from worker.ports import Retention
 from worker.rules import Periods
 
 RETENTION = "retention"

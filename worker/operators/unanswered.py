@@ -19,8 +19,9 @@ from worker.ledger import PAGE, Ledger
 from worker.letters import LetterFilter, UnansweredLetter
 from worker.lifecycle.prospects import is_overtaken
 from worker.model import Cancellation, Facts, Initiation, Unreadable
+from worker.operator_ports import LetterQueue
 from worker.operators.walks import DEAD_LETTERS, NotConfirmedError, WalkedLetter, walking
-from worker.ports import LetterQueue, Publisher
+from worker.ports import Publisher
 from worker.records import Kind
 
 UNANSWERED_ONES = LetterFilter(codes=frozenset({None}))

@@ -14,7 +14,8 @@ from worker.contract.copies import kept_event
 from worker.ledger import Ledger
 from worker.lifecycle.resend import Resending, ResendWish
 from worker.messages import Publication
-from worker.ports import LetterInHand, LetterQueue, Publisher
+from worker.operator_ports import LetterInHand, LetterQueue
+from worker.ports import Publisher
 
 
 @unique

@@ -26,7 +26,8 @@ from worker.inventory import QueueLock
 from worker.ledger import Ledger
 from worker.messages import OutgoingMessage, Publication
 from worker.model import Delivery, Envelope, Reading, Source
-from worker.ports import LetterInHand, LetterQueue, Publisher, StoreUnavailableError
+from worker.operator_ports import LetterInHand, LetterQueue
+from worker.ports import Publisher, StoreUnavailableError
 from worker.shield import attempt
 
 DEAD_LETTERS = "dead-letters"

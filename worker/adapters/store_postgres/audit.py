@@ -1,4 +1,4 @@
-"""The audit's chain on the server: one lock for all workers, and reading page by page.
+"""What people did, on the server: the audit's chain, and the approvals of plans.
 
 Who writes acts first takes one advisory lock, the last that its transaction takes, and holds it
 until the commit: whoever comes next sees the head that was committed. Nobody who holds it waits for
@@ -20,8 +20,10 @@ from worker.adapters.store_rows.history import (
     place_row,
     read_kept_act,
 )
+from worker.adapters.store_rows.switches import APPROVAL_COLUMNS, read_approval
 from worker.adapters.store_rows.values import Scalar, to_micros
 from worker.records import AuditEntry
+from worker.switches import Approval
 
 _CHAIN = 0x50415957_41554449  # "PAYWAUDI"
 _LOCK = "SELECT pg_advisory_xact_lock($1)"
@@ -39,6 +41,14 @@ _BEHIND = f"{_KEPT} WHERE entry > $1 ORDER BY entry"
 _PAGE = f"{_BEHIND} LIMIT $2"
 _ROWS = "SELECT min(entry), max(entry) FROM audit WHERE at >= $1 AND at < $2"
 _ALWAYS = 2**62
+INSERT_APPROVALS = (
+    sql.insertion("plan_approvals", APPROVAL_COLUMNS)
+    + " ON CONFLICT (plan_sha256, actor) DO NOTHING"
+)
+_APPROVALS = (
+    f"SELECT {sql.columns(APPROVAL_COLUMNS)} FROM plan_approvals"  # noqa: S608
+    ' WHERE plan_sha256 = $1 ORDER BY at, actor COLLATE "C"'
+)
 
 
 async def write_linked(connection: Connection, entries: Sequence[AuditEntry]) -> None:
@@ -74,21 +84,27 @@ async def _head(connection: Connection) -> tuple[Place, Sequence[KeptAct]]:
     return head, [read_kept_act(tuple(row)) for row in behind]
 
 
-async def acts(reader: Reader, *, after: int, limit: int) -> Sequence[KeptAct]:
-    """See ``ports.Store.acts``."""
-    return [read_kept_act(row) for row in await reader.rows(_PAGE, after, limit)]
+class PostgresActs:
+    """Implements ``operator_ports.ActLog`` on the store's reading session."""
 
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
-async def act_rows(
-    reader: Reader, *, since: datetime | None, until: datetime | None
-) -> tuple[int, int] | None:
-    """See ``ports.Store.act_rows``."""
-    ((first, last),) = await reader.rows(
-        _ROWS,
-        -_ALWAYS if since is None else to_micros(since),
-        _ALWAYS if until is None else to_micros(until),
-    )
-    return None if first is None else (first, last)
+    async def page(self, *, after: int, limit: int) -> Sequence[KeptAct]:
+        return [read_kept_act(row) for row in await self._reader.rows(_PAGE, after, limit)]
+
+    async def rows(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> tuple[int, int] | None:
+        ((first, last),) = await self._reader.rows(
+            _ROWS,
+            -_ALWAYS if since is None else to_micros(since),
+            _ALWAYS if until is None else to_micros(until),
+        )
+        return None if first is None else (first, last)
+
+    async def approvals(self, *, plan_sha256: str) -> Sequence[Approval]:
+        return [read_approval(row) for row in await self._reader.rows(_APPROVALS, plan_sha256)]
 
 
 def _by_column(rows: Sequence[tuple[Scalar, ...]]) -> list[list[Scalar]]:

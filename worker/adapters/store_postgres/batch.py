@@ -21,16 +21,12 @@ from uuid import UUID
 
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import statements as sql
-from worker.adapters.store_postgres.audit import write_linked
+from worker.adapters.store_postgres.audit import INSERT_APPROVALS, write_linked
 from worker.adapters.store_postgres.faults import OutpacedError
 from worker.adapters.store_postgres.jobs import Job, Settle, TakeJob, Waiting
 from worker.adapters.store_postgres.overlay import Overlay, Values, Writes
 from worker.adapters.store_postgres.sessions import Connection
-from worker.adapters.store_postgres.switches import (
-    INSERT_APPROVALS,
-    SWITCHES_OF,
-    UPSERT_SWITCHES,
-)
+from worker.adapters.store_postgres.switches import SWITCHES_OF, UPSERT_SWITCHES
 from worker.adapters.store_rows.answers import read_answer
 from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import Row, Scalar

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from worker.adapters.store_postgres import statements as sql
 from worker.adapters.store_postgres.reader import Reader
-from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.journal import (
     LAST_POSITION,
     RUN_COLUMNS,
@@ -56,17 +55,10 @@ _TALLIES = "SELECT state, result, count(*) FROM replay_steps WHERE run = $1 GROU
 
 
 class PostgresJournal:
-    """Implements ``ports.ReplayJournal`` on the store's reading session."""
+    """Implements ``operator_ports.ReplayJournal`` on the store's reading session."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
-        """``writer`` is only asked whether the store is open."""
-        self._open_reader = reader
-        self._writer = writer
-
-    @property
-    def _reader(self) -> Reader:
-        self._writer.check()
-        return self._open_reader
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     async def begin_run(self, run: ReplayRun) -> None:
         await self._reader.rows(_INSERT_RUN, *([value] for value in run_row(run)))
@@ -108,10 +100,10 @@ class PostgresJournal:
         return [read_run(row) for row in rows]
 
     async def add_steps(self, run: str, steps: Sequence[ReplayStep]) -> None:
-        await self._write_steps(_ADD_STEP, run, steps)
+        await self._reader.put(_ADD_STEP, [step_row(run, step) for step in steps])
 
     async def note_steps(self, run: str, steps: Sequence[ReplayStep]) -> None:
-        await self._write_steps(_NOTE_STEP, run, steps)
+        await self._reader.put(_NOTE_STEP, [step_row(run, step) for step in steps])
 
     async def steps(
         self, run: str, *, states: frozenset[StepState], after: int, limit: int
@@ -129,9 +121,3 @@ class PostgresJournal:
 
     async def step_tallies(self, run: str) -> Sequence[StepTally]:
         return [read_step_tally(row) for row in await self._reader.rows(_TALLIES, run)]
-
-    async def _write_steps(self, statement: str, run: str, steps: Sequence[ReplayStep]) -> None:
-        rows = [step_row(run, step) for step in steps]
-        if rows:
-            columns = [list(column) for column in zip(*rows, strict=True)]
-            await self._reader.rows(statement, *columns)

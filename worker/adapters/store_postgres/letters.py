@@ -18,7 +18,7 @@ from worker.adapters.store_rows.letters import (
     unanswered_rows,
 )
 from worker.adapters.store_rows.values import FACT_COLUMNS, Row, Scalar, to_micros
-from worker.letters import LetterEntry, LetterFilter, LetterTally, UnansweredLetter
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 
 # Put together from our own column names only; values are always bound.
 _JOINED = (
@@ -129,71 +129,65 @@ _FORGET = "DELETE FROM unanswered_letters WHERE operation_id = $1"
 _FORGET_UNFOUND = "DELETE FROM unanswered_letters WHERE found_at < $1 RETURNING operation_id"
 
 
-async def letters(
-    reader: Reader,
-    *,
-    after: tuple[datetime, UUID] | None,
-    limit: int,
-    now: datetime,
-    first_seen_before: datetime,
-    wanted: LetterFilter,
-) -> Sequence[LetterEntry]:
-    """See ``ports.Store.letters``."""
-    given = filter_values(wanted)
-    shared = _shared(given, now, first_seen_before)
-    place = (*page_start(wanted, after), limit)
+class PostgresLetters:
+    """Implements ``operator_ports.LetterIndex`` on the store's reading session."""
 
-    async def look(connection: Connection) -> tuple[list[Row], list[Row]]:
-        decided, unanswered = [], []
-        if wanted.has_decided:
-            only = (given.codes, given.resolved)
-            decided = await _fetched(connection, _PAGE, *shared, *only, *place)
-        if wanted.has_unanswered:
-            unanswered = await _fetched(connection, _UNANSWERED_PAGE, *shared, *place)
-        return decided, unanswered
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
-    return merged_page(*await reader.read(look), limit)
+    async def page(
+        self,
+        *,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+        now: datetime,
+        first_seen_before: datetime,
+        wanted: LetterFilter = EVERY_LETTER,
+    ) -> Sequence[LetterEntry]:
+        given = filter_values(wanted)
+        shared = _shared(given, now, first_seen_before)
+        place = (*page_start(wanted, after), limit)
 
+        async def look(connection: Connection) -> tuple[list[Row], list[Row]]:
+            decided, unanswered = [], []
+            if wanted.has_decided:
+                only = (given.codes, given.resolved)
+                decided = await _fetched(connection, _PAGE, *shared, *only, *place)
+            if wanted.has_unanswered:
+                unanswered = await _fetched(connection, _UNANSWERED_PAGE, *shared, *place)
+            return decided, unanswered
 
-async def letter_tallies(
-    reader: Reader, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
-) -> Sequence[LetterTally]:
-    """See ``ports.Store.letter_tallies``."""
-    given = filter_values(wanted)
-    shared = _shared(given, now, first_seen_before)
+        return merged_page(*await self._reader.read(look), limit)
 
-    async def look(connection: Connection) -> list[Row]:
-        rows: list[Row] = []
-        if wanted.has_decided:
-            only = (given.codes, given.resolved, given.since)
-            rows += await _fetched(connection, _TALLIES, *shared, *only)
-        if wanted.has_unanswered:
-            rows += await _fetched(connection, _UNANSWERED_TALLIES, *shared, given.since)
-        return rows
+    async def tallies(
+        self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
+    ) -> Sequence[LetterTally]:
+        given = filter_values(wanted)
+        shared = _shared(given, now, first_seen_before)
 
-    return [read_letter_tally(row) for row in await reader.read(look)]
+        async def look(connection: Connection) -> list[Row]:
+            rows: list[Row] = []
+            if wanted.has_decided:
+                only = (given.codes, given.resolved, given.since)
+                rows += await _fetched(connection, _TALLIES, *shared, *only)
+            if wanted.has_unanswered:
+                rows += await _fetched(connection, _UNANSWERED_TALLIES, *shared, given.since)
+            return rows
 
+        return [read_letter_tally(row) for row in await self._reader.read(look)]
 
-async def unanswered(reader: Reader, operation_id: UUID) -> UnansweredLetter | None:
-    """See ``ports.Store.unanswered``."""
-    rows = await reader.rows(_FIND, operation_id.bytes)
-    return read_unanswered(rows[0]) if rows else None
+    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
+        rows = await self._reader.rows(_FIND, operation_id.bytes)
+        return read_unanswered(rows[0]) if rows else None
 
+    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
+        await self._reader.put(sql.UPSERT_UNANSWERED, unanswered_rows(found))
 
-async def keep_unanswered(reader: Reader, letters: Sequence[UnansweredLetter]) -> None:
-    """See ``ports.Store.keep_unanswered``."""
-    if rows := unanswered_rows(letters):
-        await reader.rows(sql.UPSERT_UNANSWERED, *map(list, zip(*rows, strict=True)))
+    async def forget_unanswered(self, operation_id: UUID) -> None:
+        await self._reader.rows(_FORGET, operation_id.bytes)
 
-
-async def forget_unanswered(reader: Reader, operation_id: UUID) -> None:
-    """See ``ports.Store.forget_unanswered``."""
-    await reader.rows(_FORGET, operation_id.bytes)
-
-
-async def forget_unfound(reader: Reader, *, found_before: datetime) -> int:
-    """See ``ports.Store.forget_unfound``."""
-    return len(await reader.rows(_FORGET_UNFOUND, to_micros(found_before)))
+    async def forget_unfound(self, *, found_before: datetime) -> int:
+        return len(await self._reader.rows(_FORGET_UNFOUND, to_micros(found_before)))
 
 
 def _shared(given: FilterValues, now: datetime, first_seen_before: datetime) -> tuple[Scalar, ...]:

@@ -20,16 +20,19 @@ _HELD = f"SELECT {sql.columns(LOCK_COLUMNS)} FROM queue_locks WHERE queue = $1" 
 _GIVE_BACK = "DELETE FROM queue_locks WHERE queue = $1 AND token = $2"
 
 
-async def lock_queue(reader: Reader, lock: QueueLock, *, now: datetime) -> QueueLock | None:
-    """See ``ports.Store.lock_queue``."""
-    while True:
-        if await reader.rows(_TAKE, *lock_row(lock), to_micros(now)):
-            return None
-        held = await reader.rows(_HELD, lock.queue)
-        if held:  # else it was given back between the two
-            return read_lock(held[0])
+class PostgresLocks:
+    """Implements ``operator_ports.QueueLocks`` on the store's reading session."""
 
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
-async def unlock_queue(reader: Reader, queue: str, token: UUID) -> None:
-    """See ``ports.Store.unlock_queue``."""
-    await reader.rows(_GIVE_BACK, queue, token.bytes)
+    async def take(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
+        while True:
+            if await self._reader.rows(_TAKE, *lock_row(lock), to_micros(now)):
+                return None
+            held = await self._reader.rows(_HELD, lock.queue)
+            if held:  # else it was given back between the two
+                return read_lock(held[0])
+
+    async def give_back(self, queue: str, token: UUID) -> None:
+        await self._reader.rows(_GIVE_BACK, queue, token.bytes)

@@ -51,42 +51,36 @@ _BREAKS = (
 )
 
 
-async def doubts_without_plan(reader: Reader, *, account: str, limit: int) -> Sequence[Doubt]:
-    """See ``ports.Store.doubts_without_plan``."""
-    rows = await reader.rows(_DOUBTS, account, limit)
-    return [read_doubt(row) for row in rows]
+class PostgresLookUps:
+    """Implements ``operator_ports.LookUpPlans`` on the store's reading session."""
 
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
-async def plan_look_ups(reader: Reader, plans: Sequence[LookUpPlan]) -> None:
-    """See ``ports.Store.plan_look_ups``."""
-    if plans:
-        rows = [plan_row(plan) for plan in plans]
-        await reader.rows(_KEEP, *(list(column) for column in zip(*rows, strict=True)))
+    async def doubts_without_plan(self, *, account: str, limit: int) -> Sequence[Doubt]:
+        rows = await self._reader.rows(_DOUBTS, account, limit)
+        return [read_doubt(row) for row in rows]
 
+    async def keep(self, plans: Sequence[LookUpPlan]) -> None:
+        await self._reader.put(_KEEP, [plan_row(plan) for plan in plans])
 
-async def take_look_up(
-    reader: Reader, *, account: str, token: UUID, now: datetime, lease_until: datetime
-) -> LookUpPlan | None:
-    """See ``ports.Store.take_look_up``."""
-    values = (token.bytes, to_micros(lease_until), account, to_micros(now))
-    rows = await reader.rows(_TAKE, *values)
-    return read_plan(rows[0]) if rows else None
+    async def take(
+        self, *, account: str, token: UUID, now: datetime, lease_until: datetime
+    ) -> LookUpPlan | None:
+        values = (token.bytes, to_micros(lease_until), account, to_micros(now))
+        rows = await self._reader.rows(_TAKE, *values)
+        return read_plan(rows[0]) if rows else None
 
+    async def give_back(
+        self, operation_id: UUID, token: UUID, *, due_at: datetime | None = None
+    ) -> None:
+        values = (micros_or_none(due_at), operation_id.bytes, token.bytes)
+        await self._reader.rows(_GIVE_BACK, *values)
 
-async def give_look_up_back(
-    reader: Reader, operation_id: UUID, token: UUID, due_at: datetime | None
-) -> None:
-    """See ``ports.Store.give_look_up_back``."""
-    await reader.rows(_GIVE_BACK, micros_or_none(due_at), operation_id.bytes, token.bytes)
+    async def of(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+        rows = await self._reader.rows(_PLANS, [each.bytes for each in operations])
+        return [read_plan(row) for row in rows]
 
-
-async def look_up_plans(reader: Reader, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
-    """See ``ports.Store.look_up_plans``."""
-    rows = await reader.rows(_PLANS, [each.bytes for each in operations])
-    return [read_plan(row) for row in rows]
-
-
-async def breaks(reader: Reader, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
-    """See ``ports.Store.breaks``."""
-    rows = await reader.rows(_BREAKS, b"" if after is None else after.bytes, limit)
-    return [read_plan(row) for row in rows]
+    async def breaks(self, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
+        rows = await self._reader.rows(_BREAKS, b"" if after is None else after.bytes, limit)
+        return [read_plan(row) for row in rows]

@@ -19,8 +19,10 @@ from worker.adapters.store_rows.answers import in_order, read_answer
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
+    RESTORATION_COLUMNS,
     read_attempt,
     read_audit,
+    read_restoration,
 )
 from worker.adapters.store_rows.look_ups import (
     LOOK_UP_COLUMNS,
@@ -29,9 +31,10 @@ from worker.adapters.store_rows.look_ups import (
     read_plan,
 )
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
-from worker.adapters.store_rows.values import Row, time_or_none, to_micros
+from worker.adapters.store_rows.searches import ADOPTED_DOUBTS
+from worker.adapters.store_rows.values import Row, Scalar, time_or_none, to_micros
 from worker.inventory import Standing
-from worker.records import Answer, AttemptEntry, AuditEntry, History, Record
+from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Restoration
 
 Result = TypeVar("Result")
 
@@ -76,14 +79,23 @@ _LOOK_UPS = (
     f"SELECT {sql.columns(LOOK_UP_COLUMNS)} FROM look_ups"  # noqa: S608
     " WHERE operation_id = $1 ORDER BY position"
 )
+_ADOPTED_DOUBTS = ADOPTED_DOUBTS.format("$1")
+_RESTORATION = (
+    f"SELECT {sql.columns(RESTORATION_COLUMNS)} FROM restorations"  # noqa: S608
+    " ORDER BY entry DESC LIMIT 1"
+)
 
 
 class Reader:
-    """Every method raises ``StoreUnavailableError`` when the server cannot be asked."""
+    """Every method raises ``StoreUnavailableError`` when the server cannot be asked.
 
-    def __init__(self, session: Session, vault: Vault) -> None:
+    ``check`` raises it too, once the store refuses everything.
+    """
+
+    def __init__(self, session: Session, vault: Vault, *, check: Callable[[], None]) -> None:
         self._session = session
         self._vault = vault
+        self._check = check
         self._turn = asyncio.Lock()
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
@@ -126,6 +138,13 @@ class Reader:
         rows = await self.rows(_OVERDUE, to_micros(due_before), limit)
         return [UUID(bytes=raw) for (raw,) in rows]
 
+    async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
+        return [UUID(bytes=raw) for (raw,) in await self.rows(_ADOPTED_DOUBTS, limit)]
+
+    async def restoration(self) -> Restoration | None:
+        rows = await self.rows(_RESTORATION)
+        return read_restoration(rows[0]) if rows else None
+
     async def standing(self) -> Standing:
         async def look(connection: Connection) -> Standing:
             rows = await connection.fetch(_DOUBTS)
@@ -143,10 +162,12 @@ class Reader:
         return await self.read(look)
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
+        """The attempts of one operation in the order they ended."""
         rows = await self.rows(_ATTEMPTS, operation_id.bytes)
         return [read_attempt(row, self._vault) for row in rows]
 
     async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
+        """The audited acts on one operation, or those on none, oldest first."""
         key = None if operation_id is None else operation_id.bytes
         return [read_audit(row) for row in await self.rows(_AUDIT, key)]
 
@@ -165,6 +186,12 @@ class Reader:
             return [tuple(row) for row in await connection.fetch(statement, *values)]
 
         return await self._ask(look)
+
+    async def put(self, statement: str, rows: Sequence[tuple[Scalar, ...]]) -> None:
+        """Write rows by one statement that takes them column by column; it may run twice."""
+        self._check()
+        if rows:
+            await self.rows(statement, *(list(column) for column in zip(*rows, strict=True)))
 
     async def read(self, look: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Several statements that see one moment."""
@@ -191,6 +218,7 @@ class Reader:
 
     async def _ask(self, look: Callable[[Connection], Awaitable[Result]]) -> Result:
         """Ask once more on a new connection where the old one turned out to be lost."""
+        self._check()
         async with self._turn:
             for is_last in (False, True):
                 try:

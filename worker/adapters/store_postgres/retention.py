@@ -11,7 +11,6 @@ from uuid import UUID
 
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.sessions import Connection
-from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.retention import (
     AGED_COLUMNS,
     BARE,
@@ -109,12 +108,10 @@ _REMOVE_TOMBSTONES = (
 
 
 class PostgresRetention:
-    """Implements ``ports.Retention`` on the store's reading session."""
+    """Implements ``operator_ports.Retention`` on the store's reading session."""
 
-    def __init__(self, reader: Reader, writer: Writer) -> None:
-        """``writer`` is only asked whether the store is open."""
+    def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._writer = writer
 
     async def erase_emails(self, stretch: Stretch) -> Erased:
         return await self._take(_EMAILS, stretch, _forget)
@@ -178,7 +175,6 @@ class PostgresRetention:
         return await self._change(work)
 
     async def _change(self, work: Callable[[Connection], Awaitable[Result]]) -> Result:
-        self._writer.check()
         return await self._reader.change(work)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Collection
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.sessions import Connection
-from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.seals import EMAIL, MARK, SealedTable, Walked, place_after
 from worker.inventory import SealedPage, SealPlace
 
@@ -50,16 +49,13 @@ _CHANGES = tuple(map(_change, _TABLES))
 
 
 class PostgresSeals:
-    """Implements ``ports.Seals`` on the store's reading session."""
+    """Implements ``operator_ports.Seals`` on the store's reading session."""
 
-    def __init__(self, reader: Reader, writer: Writer, vault: Vault) -> None:
-        """``writer`` is only asked whether the store is open."""
+    def __init__(self, reader: Reader, vault: Vault) -> None:
         self._reader = reader
-        self._writer = writer
         self._vault = vault
 
     async def walk(self, after: SealPlace | None, *, limit: int, is_dry: bool) -> SealedPage:
-        self._writer.check()
         place = SealPlace(0, _BEGINNING[0]) if after is None else after
         table, width = _TABLES[place.table], len(_TABLES[place.table].key)
 
@@ -77,7 +73,6 @@ class PostgresSeals:
         return await self._reader.change(work)
 
     async def forget_keys(self, unused: Collection[str]) -> None:
-        self._writer.check()
         await self._reader.rows(
             "DELETE FROM encryption_keys WHERE key_id = ANY($1::text[])", sorted(unused)
         )

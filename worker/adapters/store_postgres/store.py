@@ -6,34 +6,28 @@ from datetime import datetime
 from typing import Self, TypeVar
 from uuid import UUID
 
-from worker.acts import KeptAct
 from worker.adapters.clock import SharedClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerUnreachableError
-from worker.adapters.store_postgres import (
-    audit,
-    inspection,
-    letters,
-    locks,
-    look_ups,
-    searches,
-    switches,
-)
+from worker.adapters.store_postgres.audit import PostgresActs
 from worker.adapters.store_postgres.committer import Committer
 from worker.adapters.store_postgres.faults import translated
 from worker.adapters.store_postgres.jobs import ChangeJob, TakeJob
 from worker.adapters.store_postgres.journal import PostgresJournal
+from worker.adapters.store_postgres.letters import PostgresLetters
+from worker.adapters.store_postgres.locks import PostgresLocks
+from worker.adapters.store_postgres.look_ups import PostgresLookUps
+from worker.adapters.store_postgres.payments import PostgresPayments
 from worker.adapters.store_postgres.reader import Reader
 from worker.adapters.store_postgres.retention import PostgresRetention
 from worker.adapters.store_postgres.schema import check
 from worker.adapters.store_postgres.seals import PostgresSeals
 from worker.adapters.store_postgres.sessions import BY_KEY, Connection, Session, connect, place_of
+from worker.adapters.store_postgres.switches import PostgresAccounts
 from worker.adapters.store_postgres.writer import Writer
 from worker.adapters.store_rows.values import to_micros
-from worker.inventory import Books, DecidedPage, QueueLock, Standing
-from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
-from worker.look_ups import Doubt, LookUpPlan
-from worker.model import EmailMark, Origin, Secret
+from worker.inventory import Standing
+from worker.model import EmailMark, Secret
 from worker.ports import Clock, StoreUnavailableError, View
 from worker.records import (
     Answer,
@@ -46,8 +40,6 @@ from worker.records import (
     Restoration,
 )
 from worker.rules import PostgresAddress
-from worker.searches import FoundPayment, PaymentFilter, Place
-from worker.switches import AccountReport, Approval, Switch
 
 Result = TypeVar("Result")
 
@@ -66,9 +58,15 @@ class PostgresStore:
     def __init__(self, *, writer: Writer, reader: Reader, vault: Vault, clock: Clock) -> None:
         """Use ``open``."""
         self.clock = SharedClock(clock)
-        self.journal = PostgresJournal(reader, writer)
-        self.retention = PostgresRetention(reader, writer)
-        self.seals = PostgresSeals(reader, writer, vault)
+        self.letters = PostgresLetters(reader)
+        self.payments = PostgresPayments(reader, vault)
+        self.acts = PostgresActs(reader)
+        self.accounts = PostgresAccounts(reader)
+        self.look_ups = PostgresLookUps(reader)
+        self.locks = PostgresLocks(reader)
+        self.journal = PostgresJournal(reader)
+        self.retention = PostgresRetention(reader)
+        self.seals = PostgresSeals(reader, vault)
         self._writer = writer
         self._reader = reader
         self._vault = vault
@@ -107,7 +105,8 @@ class PostgresStore:
             writing.drop()
             raise
         writer = Writer(committer, flush_seconds=flush_seconds)
-        store = cls(writer=writer, reader=Reader(reading, vault), vault=vault, clock=clock)
+        reader = Reader(reading, vault, check=writer.check)
+        store = cls(writer=writer, reader=reader, vault=vault, clock=clock)
         try:
             await store._look()  # before anything rests on its time
         except StoreUnavailableError as error:
@@ -153,173 +152,33 @@ class PostgresStore:
         return await future
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
-        return await self._open_reader.find(operation_id)
+        return await self._reader.find(operation_id)
 
     async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
-        return await self._open_reader.history(operation_id, events=events)
+        return await self._reader.history(operation_id, events=events)
 
     async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
-        return await self._open_reader.expired_claims(expired_before=expired_before, limit=limit)
+        return await self._reader.expired_claims(expired_before=expired_before, limit=limit)
 
     async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
-        return await self._open_reader.overdue_waits(due_before=due_before, limit=limit)
-
-    async def letters(
-        self,
-        *,
-        after: tuple[datetime, UUID] | None,
-        limit: int,
-        now: datetime,
-        first_seen_before: datetime,
-        wanted: LetterFilter = EVERY_LETTER,
-    ) -> Sequence[LetterEntry]:
-        return await letters.letters(
-            self._open_reader,
-            after=after,
-            limit=limit,
-            now=now,
-            first_seen_before=first_seen_before,
-            wanted=wanted,
-        )
-
-    async def letter_tallies(
-        self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
-    ) -> Sequence[LetterTally]:
-        return await letters.letter_tallies(
-            self._open_reader, now=now, first_seen_before=first_seen_before, wanted=wanted
-        )
-
-    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
-        return await letters.unanswered(self._open_reader, operation_id)
-
-    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
-        await letters.keep_unanswered(self._open_reader, found)
-
-    async def forget_unanswered(self, operation_id: UUID) -> None:
-        await letters.forget_unanswered(self._open_reader, operation_id)
-
-    async def forget_unfound(self, *, found_before: datetime) -> int:
-        return await letters.forget_unfound(self._open_reader, found_before=found_before)
-
-    async def open_operations(
-        self, *, untouched_since: datetime, after: UUID | None, limit: int
-    ) -> Sequence[Record]:
-        return await inspection.open_operations(
-            self._open_reader,
-            self._vault,
-            untouched_since=untouched_since,
-            after=after,
-            limit=limit,
-        )
-
-    async def unpublished(
-        self, *, decided_before: datetime, after: tuple[datetime, UUID] | None, limit: int
-    ) -> Sequence[Answer]:
-        return await inspection.unpublished(
-            self._open_reader, self._vault, decided_before=decided_before, after=after, limit=limit
-        )
-
-    async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
-        return await inspection.cancellations(self._open_reader, self._vault, payment_id)
-
-    async def operation_of(self, event_id: UUID) -> UUID | None:
-        return await inspection.operation_of(self._open_reader, event_id)
-
-    async def decided_operations(
-        self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
-    ) -> DecidedPage:
-        return await inspection.decided_operations(
-            self._open_reader,
-            origin=origin,
-            since=since,
-            until=until,
-            after=after,
-            limit=limit,
-        )
-
-    async def search(
-        self, wanted: PaymentFilter, *, after: Place | None, limit: int, newest_first: bool
-    ) -> Sequence[FoundPayment]:
-        return await searches.search(
-            self._open_reader, wanted, after=after, limit=limit, newest_first=newest_first
-        )
+        return await self._reader.overdue_waits(due_before=due_before, limit=limit)
 
     async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
-        return await searches.adopted_doubts(self._open_reader, limit=limit)
-
-    async def books(self, *, since: datetime, until: datetime) -> Books:
-        return await inspection.books(self._open_reader, since=since, until=until)
-
-    async def acts(self, *, after: int, limit: int) -> Sequence[KeptAct]:
-        return await audit.acts(self._open_reader, after=after, limit=limit)
-
-    async def act_rows(
-        self, *, since: datetime | None, until: datetime | None
-    ) -> tuple[int, int] | None:
-        return await audit.act_rows(self._open_reader, since=since, until=until)
-
-    async def switches(self) -> Sequence[Switch]:
-        return await switches.switches(self._open_reader)
-
-    async def report_accounts(self, reports: Sequence[AccountReport]) -> None:
-        await switches.report_accounts(self._open_reader, reports)
-
-    async def forget_reports(self, *, worker: UUID, before: datetime) -> None:
-        await switches.forget_reports(self._open_reader, worker=worker, before=before)
-
-    async def account_reports(self, *, seen_since: datetime) -> Sequence[AccountReport]:
-        return await switches.account_reports(self._open_reader, seen_since=seen_since)
-
-    async def approvals(self, *, plan_sha256: str) -> Sequence[Approval]:
-        return await switches.approvals(self._open_reader, plan_sha256)
-
-    async def lock_queue(self, lock: QueueLock, *, now: datetime) -> QueueLock | None:
-        return await locks.lock_queue(self._open_reader, lock, now=now)
-
-    async def unlock_queue(self, queue: str, token: UUID) -> None:
-        await locks.unlock_queue(self._open_reader, queue, token)
-
-    async def doubts_without_plan(self, *, account: str, limit: int) -> Sequence[Doubt]:
-        return await look_ups.doubts_without_plan(
-            self._open_reader,
-            account=account,
-            limit=limit,
-        )
-
-    async def plan_look_ups(self, plans: Sequence[LookUpPlan]) -> None:
-        await look_ups.plan_look_ups(self._open_reader, plans)
-
-    async def take_look_up(
-        self, *, account: str, token: UUID, now: datetime, lease_until: datetime
-    ) -> LookUpPlan | None:
-        return await look_ups.take_look_up(
-            self._open_reader, account=account, token=token, now=now, lease_until=lease_until
-        )
-
-    async def give_look_up_back(
-        self, operation_id: UUID, token: UUID, *, due_at: datetime | None = None
-    ) -> None:
-        await look_ups.give_look_up_back(self._open_reader, operation_id, token, due_at)
-
-    async def look_up_plans(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
-        return await look_ups.look_up_plans(self._open_reader, operations)
-
-    async def breaks(self, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
-        return await look_ups.breaks(self._open_reader, after=after, limit=limit)
+        return await self._reader.adopted_doubts(limit=limit)
 
     async def restoration(self) -> Restoration | None:
-        return await inspection.restoration(self._open_reader)
+        return await self._reader.restoration()
 
     async def standing(self) -> Standing:
-        return await self._open_reader.standing()
+        return await self._reader.standing()
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
         """The attempts of one operation in the order they ended."""
-        return await self._open_reader.attempts(operation_id)
+        return await self._reader.attempts(operation_id)
 
     async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
         """The audited acts on one operation, or those on none, oldest first."""
-        return await self._open_reader.audit(operation_id)
+        return await self._reader.audit(operation_id)
 
     async def has_room(self) -> bool:
         """Whether the server takes writes; asked at most every ten seconds, with its time.
@@ -343,15 +202,10 @@ class PostgresStore:
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
 
-    @property
-    def _open_reader(self) -> Reader:
-        self._writer.check()
-        return self._reader
-
     async def _look(self) -> bool:
         """Whether the server takes writes; and note its time."""
         asked = self._clock.now()
-        is_writable, there = await self._open_reader.state()
+        is_writable, there = await self._reader.state()
         self.clock.measured(there, asked=asked, answered=self._clock.now())
         return is_writable
 

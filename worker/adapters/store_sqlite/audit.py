@@ -1,4 +1,7 @@
-"""The audit's chain in the ledger's file: linked under the write lock, read page by page."""
+"""What people did, in the ledger's file: the audit's chain, and the approvals of plans.
+
+The chain is linked under the write lock and read page by page.
+"""
 
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -13,8 +16,11 @@ from worker.adapters.store_rows.history import (
     place_row,
     read_kept_act,
 )
+from worker.adapters.store_rows.switches import APPROVAL_COLUMNS, read_approval
 from worker.adapters.store_rows.values import Scalar, to_micros
+from worker.adapters.store_sqlite.reading import ReadingThread
 from worker.records import AuditEntry
+from worker.switches import Approval
 
 # Put together from our own column names only; values are always bound.
 _INSERTED = (*AUDIT_COLUMNS, *PLACE_COLUMNS)
@@ -30,6 +36,14 @@ _BEHIND = f"{_KEPT} WHERE entry > ? ORDER BY entry"
 _PAGE = f"{_BEHIND} LIMIT ?"
 _ROWS = "SELECT min(entry), max(entry) FROM audit WHERE at >= ? AND at < ?"
 _ALWAYS = 2**62
+INSERT_APPROVAL = (
+    f"INSERT INTO plan_approvals ({', '.join(APPROVAL_COLUMNS)}) VALUES (?, ?, ?, ?)"  # noqa: S608
+    " ON CONFLICT (plan_sha256, actor) DO NOTHING"
+)
+_APPROVALS = (
+    f"SELECT {', '.join(APPROVAL_COLUMNS)} FROM plan_approvals"  # noqa: S608
+    " WHERE plan_sha256 = ? ORDER BY at, actor"
+)
 
 
 def linked(
@@ -61,18 +75,34 @@ def linked(
         yield _INSERT, (*audit_row(entry), *place_row(head))
 
 
-def acts(connection: sqlite3.Connection, *, after: int, limit: int) -> Sequence[KeptAct]:
-    """See ``ports.Store.acts``."""
-    return [read_kept_act(row) for row in connection.execute(_PAGE, (after, limit))]
+class SqliteActs:
+    """Implements ``operator_ports.ActLog`` on the store's own reading thread."""
 
+    def __init__(self, reading: ReadingThread) -> None:
+        self._reading = reading
 
-def act_rows(
-    connection: sqlite3.Connection, *, since: datetime | None, until: datetime | None
-) -> tuple[int, int] | None:
-    """See ``ports.Store.act_rows``."""
-    period = (
-        -_ALWAYS if since is None else to_micros(since),
-        _ALWAYS if until is None else to_micros(until),
-    )
-    first, last = connection.execute(_ROWS, period).fetchone()
-    return None if first is None else (first, last)
+    async def page(self, *, after: int, limit: int) -> Sequence[KeptAct]:
+        def look(connection: sqlite3.Connection) -> Sequence[KeptAct]:
+            return [read_kept_act(row) for row in connection.execute(_PAGE, (after, limit))]
+
+        return await self._reading.read(look)
+
+    async def rows(
+        self, *, since: datetime | None, until: datetime | None
+    ) -> tuple[int, int] | None:
+        period = (
+            -_ALWAYS if since is None else to_micros(since),
+            _ALWAYS if until is None else to_micros(until),
+        )
+
+        def look(connection: sqlite3.Connection) -> tuple[int, int] | None:
+            first, last = connection.execute(_ROWS, period).fetchone()
+            return None if first is None else (first, last)
+
+        return await self._reading.read(look)
+
+    async def approvals(self, *, plan_sha256: str) -> Sequence[Approval]:
+        def look(connection: sqlite3.Connection) -> Sequence[Approval]:
+            return [read_approval(row) for row in connection.execute(_APPROVALS, (plan_sha256,))]
+
+        return await self._reading.read(look)

@@ -18,7 +18,7 @@ from worker.adapters.store_rows.journal import (
     step_row,
 )
 from worker.adapters.store_rows.values import Row, Scalar, to_micros
-from worker.adapters.store_sqlite.reader import Reader
+from worker.adapters.store_sqlite.reading import ReadingThread
 from worker.adapters.store_sqlite.writer import Writer
 from worker.journal import ReplayRun, ReplayStep, RunState, StepState, StepTally, Whereabouts
 
@@ -62,11 +62,11 @@ _TALLIES = "SELECT state, result, count(*) FROM replay_steps WHERE run = ? GROUP
 
 
 class SqliteJournal:
-    """Implements ``ports.ReplayJournal`` on the store's own writer and reader."""
+    """Implements ``operator_ports.ReplayJournal`` on the store's own writer and reading thread."""
 
-    def __init__(self, writer: Writer, reader: Reader) -> None:
+    def __init__(self, writer: Writer, reading: ReadingThread) -> None:
         self._writer = writer
-        self._reader = reader
+        self._reading = reading
 
     async def begin_run(self, run: ReplayRun) -> None:
         await self._write(_INSERT_RUN, run_row(run))
@@ -138,8 +138,7 @@ class SqliteJournal:
         def look(connection: sqlite3.Connection) -> list[Row]:
             return connection.execute(statement, values).fetchall()
 
-        self._writer.check()
-        return await self._reader.read(look)
+        return await self._reading.read(look)
 
 
 def _place(before: tuple[datetime, str]) -> tuple[int, str]:

@@ -20,7 +20,9 @@ from worker.adapters.store_rows.letters import (
     unanswered_rows,
 )
 from worker.adapters.store_rows.values import FACT_COLUMNS, Row, Scalar, to_micros
-from worker.letters import LetterEntry, LetterFilter, LetterTally, UnansweredLetter
+from worker.adapters.store_sqlite.reading import ReadingThread
+from worker.adapters.store_sqlite.writer import Writer
+from worker.letters import EVERY_LETTER, LetterEntry, LetterFilter, LetterTally, UnansweredLetter
 
 # Put together from our own column names only; values are always bound.
 _JOINED = (
@@ -126,54 +128,66 @@ _FORGET = "DELETE FROM unanswered_letters WHERE operation_id = ?"
 _FORGET_UNFOUND = "DELETE FROM unanswered_letters WHERE found_at < ?"
 
 
-def letters(
-    connection: sqlite3.Connection,
-    *,
-    after: tuple[datetime, UUID] | None,
-    limit: int,
-    now: datetime,
-    first_seen_before: datetime,
-    wanted: LetterFilter,
-) -> Sequence[LetterEntry]:
-    """See ``ports.Store.letters``."""
-    failed_at, place = page_start(wanted, after)
-    values = _values(wanted, now, first_seen_before)
-    values |= {"failed_at": failed_at, "after": place, "limit": limit}
-    return merged_page(*_rows(connection, wanted, values, _PAGE, _UNANSWERED_PAGE), limit)
+class SqliteLetters:
+    """Implements ``operator_ports.LetterIndex`` on the store's own writer and reading thread."""
 
+    def __init__(self, writer: Writer, reading: ReadingThread) -> None:
+        self._writer = writer
+        self._reading = reading
 
-def letter_tallies(
-    connection: sqlite3.Connection,
-    *,
-    now: datetime,
-    first_seen_before: datetime,
-    wanted: LetterFilter,
-) -> Sequence[LetterTally]:
-    """See ``ports.Store.letter_tallies``."""
-    values = _values(wanted, now, first_seen_before)
-    decided, unanswered = _rows(connection, wanted, values, _TALLIES, _UNANSWERED_TALLIES)
-    return [read_letter_tally(row) for row in (*decided, *unanswered)]
+    async def page(
+        self,
+        *,
+        after: tuple[datetime, UUID] | None,
+        limit: int,
+        now: datetime,
+        first_seen_before: datetime,
+        wanted: LetterFilter = EVERY_LETTER,
+    ) -> Sequence[LetterEntry]:
+        failed_at, place = page_start(wanted, after)
+        values = _values(wanted, now, first_seen_before)
+        values |= {"failed_at": failed_at, "after": place, "limit": limit}
 
+        def look(connection: sqlite3.Connection) -> Sequence[LetterEntry]:
+            return merged_page(*_rows(connection, wanted, values, _PAGE, _UNANSWERED_PAGE), limit)
 
-def unanswered(connection: sqlite3.Connection, operation_id: UUID) -> UnansweredLetter | None:
-    """See ``ports.Store.unanswered``."""
-    row = connection.execute(_FIND, (operation_id.bytes,)).fetchone()
-    return None if row is None else read_unanswered(row)
+        return await self._reading.read(look)
 
+    async def tallies(
+        self, *, now: datetime, first_seen_before: datetime, wanted: LetterFilter
+    ) -> Sequence[LetterTally]:
+        values = _values(wanted, now, first_seen_before)
 
-def keep_unanswered(connection: sqlite3.Connection, letters: Sequence[UnansweredLetter]) -> None:
-    """See ``ports.Store.keep_unanswered``."""
-    connection.executemany(_KEEP, unanswered_rows(letters))
+        def look(connection: sqlite3.Connection) -> Sequence[LetterTally]:
+            rows = _rows(connection, wanted, values, _TALLIES, _UNANSWERED_TALLIES)
+            return [read_letter_tally(row) for group in rows for row in group]
 
+        return await self._reading.read(look)
 
-def forget_unanswered(connection: sqlite3.Connection, operation_id: UUID) -> None:
-    """See ``ports.Store.forget_unanswered``."""
-    connection.execute(_FORGET, (operation_id.bytes,))
+    async def unanswered(self, operation_id: UUID) -> UnansweredLetter | None:
+        def look(connection: sqlite3.Connection) -> UnansweredLetter | None:
+            row = connection.execute(_FIND, (operation_id.bytes,)).fetchone()
+            return None if row is None else read_unanswered(row)
 
+        return await self._reading.read(look)
 
-def forget_unfound(connection: sqlite3.Connection, *, found_before: datetime) -> int:
-    """See ``ports.Store.forget_unfound``."""
-    return connection.execute(_FORGET_UNFOUND, (to_micros(found_before),)).rowcount
+    async def keep_unanswered(self, found: Sequence[UnansweredLetter]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(_KEEP, unanswered_rows(found))
+
+        await self._writer.submit(work)
+
+    async def forget_unanswered(self, operation_id: UUID) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_FORGET, (operation_id.bytes,))
+
+        await self._writer.submit(work)
+
+    async def forget_unfound(self, *, found_before: datetime) -> int:
+        def work(connection: sqlite3.Connection) -> int:
+            return connection.execute(_FORGET_UNFOUND, (to_micros(found_before),)).rowcount
+
+        return await self._writer.submit(work)
 
 
 def _values(wanted: LetterFilter, now: datetime, first_seen_before: datetime) -> dict[str, Scalar]:

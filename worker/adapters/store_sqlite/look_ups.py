@@ -14,6 +14,8 @@ from worker.adapters.store_rows.look_ups import (
     read_plan,
 )
 from worker.adapters.store_rows.values import micros_or_none, to_micros
+from worker.adapters.store_sqlite.reading import ReadingThread
+from worker.adapters.store_sqlite.writer import Writer
 from worker.look_ups import Doubt, LookUp, LookUpPlan
 
 # Put together from our own column names only; values are always bound.
@@ -57,54 +59,67 @@ _LOOK_UPS = (
 )
 
 
-def doubts_without_plan(
-    connection: sqlite3.Connection, *, account: str, limit: int
-) -> Sequence[Doubt]:
-    """See ``ports.Store.doubts_without_plan``."""
-    return [read_doubt(row) for row in connection.execute(_DOUBTS, (account, limit)).fetchall()]
+class SqliteLookUps:
+    """Implements ``operator_ports.LookUpPlans`` on the store's own writer and reading thread."""
+
+    def __init__(self, writer: Writer, reading: ReadingThread) -> None:
+        self._writer = writer
+        self._reading = reading
+
+    async def doubts_without_plan(self, *, account: str, limit: int) -> Sequence[Doubt]:
+        def look(connection: sqlite3.Connection) -> Sequence[Doubt]:
+            rows = connection.execute(_DOUBTS, (account, limit)).fetchall()
+            return [read_doubt(row) for row in rows]
+
+        return await self._reading.read(look)
+
+    async def keep(self, plans: Sequence[LookUpPlan]) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            connection.executemany(_KEEP, [plan_row(plan) for plan in plans])
+
+        await self._writer.submit(work)
+
+    async def take(
+        self, *, account: str, token: UUID, now: datetime, lease_until: datetime
+    ) -> LookUpPlan | None:
+        at = to_micros(now)
+        values = (token.bytes, to_micros(lease_until), account, at, at)
+
+        def work(connection: sqlite3.Connection) -> LookUpPlan | None:
+            rows = connection.execute(_TAKE, values).fetchall()
+            return read_plan(rows[0]) if rows else None
+
+        return await self._writer.submit(work)
+
+    async def give_back(
+        self, operation_id: UUID, token: UUID, *, due_at: datetime | None = None
+    ) -> None:
+        values = (micros_or_none(due_at), operation_id.bytes, token.bytes)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(_GIVE_BACK, values)
+
+        await self._writer.submit(work)
+
+    async def of(self, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+        def look(connection: sqlite3.Connection) -> Sequence[LookUpPlan]:
+            return plans_of(connection, operations)
+
+        return await self._reading.read(look)
+
+    async def breaks(self, *, after: UUID | None, limit: int) -> Sequence[LookUpPlan]:
+        values = (b"" if after is None else after.bytes, limit)
+
+        def look(connection: sqlite3.Connection) -> Sequence[LookUpPlan]:
+            return [read_plan(row) for row in connection.execute(_BREAKS, values).fetchall()]
+
+        return await self._reading.read(look)
 
 
-def plan_look_ups(connection: sqlite3.Connection, *, plans: Sequence[LookUpPlan]) -> None:
-    """See ``ports.Store.plan_look_ups``."""
-    connection.executemany(_KEEP, [plan_row(plan) for plan in plans])
-
-
-def take_look_up(
-    connection: sqlite3.Connection,
-    *,
-    account: str,
-    token: UUID,
-    now: datetime,
-    lease_until: datetime,
-) -> LookUpPlan | None:
-    """See ``ports.Store.take_look_up``."""
-    at = to_micros(now)
-    values = (token.bytes, to_micros(lease_until), account, at, at)
-    rows = connection.execute(_TAKE, values).fetchall()
-    return read_plan(rows[0]) if rows else None
-
-
-def give_look_up_back(
-    connection: sqlite3.Connection, *, operation_id: UUID, token: UUID, due_at: datetime | None
-) -> None:
-    """See ``ports.Store.give_look_up_back``."""
-    connection.execute(_GIVE_BACK, (micros_or_none(due_at), operation_id.bytes, token.bytes))
-
-
-def look_up_plans(
-    connection: sqlite3.Connection, *, operations: Sequence[UUID]
-) -> Sequence[LookUpPlan]:
-    """See ``ports.Store.look_up_plans``."""
+def plans_of(connection: sqlite3.Connection, operations: Sequence[UUID]) -> Sequence[LookUpPlan]:
+    """The plans that there are of these operations."""
     rows = [connection.execute(_PLAN_OF, (each.bytes,)).fetchone() for each in operations]
     return [read_plan(row) for row in rows if row is not None]
-
-
-def breaks(
-    connection: sqlite3.Connection, *, after: UUID | None, limit: int
-) -> Sequence[LookUpPlan]:
-    """See ``ports.Store.breaks``."""
-    values = (b"" if after is None else after.bytes, limit)
-    return [read_plan(row) for row in connection.execute(_BREAKS, values).fetchall()]
 
 
 def look_ups_of(connection: sqlite3.Connection, operation_id: UUID) -> Sequence[LookUp]:

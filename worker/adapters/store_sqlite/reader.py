@@ -1,15 +1,9 @@
-"""Reads beside the writer: a thread and a read-only connection of their own.
+"""What the path of a payment reads beside its transactions: each method is one read."""
 
-In WAL mode neither waits for the other. Every method reads one page and ends its read
-transaction, because a long one keeps the log from being folded back into the file.
-"""
-
-import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TypeVar
+from functools import partial
 from uuid import UUID
 
 from worker.adapters.encryption import Vault
@@ -17,17 +11,18 @@ from worker.adapters.store_rows.answers import ANSWER_COLUMNS, in_order, read_an
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
+    RESTORATION_COLUMNS,
     read_attempt,
     read_audit,
+    read_restoration,
 )
+from worker.adapters.store_rows.searches import ADOPTED_DOUBTS
 from worker.adapters.store_rows.values import time_or_none, to_micros
-from worker.adapters.store_sqlite.look_ups import look_up_plans, look_ups_of
+from worker.adapters.store_sqlite.look_ups import look_ups_of, plans_of
+from worker.adapters.store_sqlite.reading import ReadingThread
 from worker.adapters.store_sqlite.view import find_answer, find_record
 from worker.inventory import Standing
-from worker.ports import StoreUnavailableError
-from worker.records import Answer, AttemptEntry, AuditEntry, History, Record
-
-Result = TypeVar("Result")
+from worker.records import Answer, AttemptEntry, AuditEntry, History, Record, Restoration
 
 _DOUBTS = (
     "SELECT account, count(*), min(decided_at) FROM operations"
@@ -57,7 +52,6 @@ _OVERDUE = (
     "SELECT operation_id FROM operations WHERE state = 'retry_wait' AND next_attempt_at < ?"
     " ORDER BY next_attempt_at, operation_id LIMIT ?"
 )
-_UNREADABLE = "the ledger cannot be read"
 _ANSWER = f"SELECT {', '.join(ANSWER_COLUMNS)} FROM answers WHERE event_id = ?"  # noqa: S608
 _ATTEMPTS = (
     f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608
@@ -67,65 +61,72 @@ _AUDIT = (
     f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit"  # noqa: S608
     " WHERE operation_id IS ? ORDER BY entry"
 )
+_ADOPTED_DOUBTS = ADOPTED_DOUBTS.format("?").replace(
+    "FROM operations JOIN", "FROM operations INDEXED BY operations_duplicates CROSS JOIN"
+)
+_RESTORATION = (
+    f"SELECT {', '.join(RESTORATION_COLUMNS)} FROM restorations"  # noqa: S608
+    " ORDER BY entry DESC LIMIT 1"
+)
 
 
 class Reader:
     """Every method raises ``StoreUnavailableError`` when the file cannot be read."""
 
-    def __init__(self, connection: sqlite3.Connection, vault: Vault) -> None:
-        self._connection = connection
+    def __init__(self, reading: ReadingThread, vault: Vault) -> None:
+        self._reading = reading
         self._vault = vault
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger-reader")
 
     async def find(self, operation_id: UUID) -> tuple[Record, Answer | None] | None:
-        def read() -> tuple[Record, Answer | None] | None:
-            record = find_record(self._connection, self._vault, operation_id)
+        def look(connection: sqlite3.Connection) -> tuple[Record, Answer | None] | None:
+            record = find_record(connection, self._vault, operation_id)
             if record is None:
                 return None
-            return record, find_answer(self._connection, self._vault, operation_id)
+            return record, find_answer(connection, self._vault, operation_id)
 
-        return await self._in_thread(read)
+        return await self._reading.read(look)
 
     async def history(self, operation_id: UUID, *, events: Sequence[UUID]) -> History | None:
-        def read() -> History | None:
-            record = find_record(self._connection, self._vault, operation_id)
+        def look(connection: sqlite3.Connection) -> History | None:
+            record = find_record(connection, self._vault, operation_id)
             if record is None:
                 return None
-            rows = [self._connection.execute(_ANSWER, (each.bytes,)).fetchone() for each in events]
+            rows = [connection.execute(_ANSWER, (each.bytes,)).fetchone() for each in events]
             answers = [read_answer(row, self._vault) for row in rows if row is not None]
-            plans = look_up_plans(self._connection, operations=[operation_id])
+            plans = plans_of(connection, [operation_id])
             return History(
                 record=record,
                 answers=tuple(sorted(answers, key=in_order)),
-                attempts=tuple(self._attempts(operation_id)),
-                audit=tuple(self._audit(operation_id)),
-                look_ups=tuple(look_ups_of(self._connection, operation_id)),
+                attempts=tuple(_attempts(connection, operation_id, self._vault)),
+                audit=tuple(_audit(connection, operation_id)),
+                look_ups=tuple(look_ups_of(connection, operation_id)),
                 look_up_plan=next(iter(plans), None),
             )
 
-        return await self._in_thread(read)
+        return await self._reading.read(look)
 
     async def expired_claims(self, *, expired_before: datetime, limit: int) -> Sequence[UUID]:
-        def read() -> Sequence[UUID]:
-            values = (to_micros(expired_before), limit)
-            rows = self._connection.execute(_EXPIRED, values).fetchall()
-            return [UUID(bytes=raw) for (raw,) in rows]
-
-        return await self._in_thread(read)
+        return await self._ids(_EXPIRED, to_micros(expired_before), limit)
 
     async def overdue_waits(self, *, due_before: datetime, limit: int) -> Sequence[UUID]:
-        def read() -> Sequence[UUID]:
-            rows = self._connection.execute(_OVERDUE, (to_micros(due_before), limit)).fetchall()
-            return [UUID(bytes=raw) for (raw,) in rows]
+        return await self._ids(_OVERDUE, to_micros(due_before), limit)
 
-        return await self._in_thread(read)
+    async def adopted_doubts(self, *, limit: int) -> Sequence[UUID]:
+        return await self._ids(_ADOPTED_DOUBTS, limit)
+
+    async def restoration(self) -> Restoration | None:
+        def look(connection: sqlite3.Connection) -> Restoration | None:
+            row = connection.execute(_RESTORATION).fetchone()
+            return None if row is None else read_restoration(row)
+
+        return await self._reading.read(look)
 
     async def standing(self) -> Standing:
-        def read() -> Standing:
-            rows = self._connection.execute(_DOUBTS).fetchall()
-            (opened,) = self._connection.execute(_OPEN).fetchone()
-            (unpublished,) = self._connection.execute(_UNPUBLISHED).fetchone()
-            breaks = self._connection.execute(_BREAKS).fetchall()
+        def look(connection: sqlite3.Connection) -> Standing:
+            rows = connection.execute(_DOUBTS).fetchall()
+            (opened,) = connection.execute(_OPEN).fetchone()
+            (unpublished,) = connection.execute(_UNPUBLISHED).fetchone()
+            breaks = connection.execute(_BREAKS).fetchall()
             return Standing(
                 doubts={account or "none": count for account, count, _ in rows},
                 oldest_doubt=time_or_none(min((oldest for *_, oldest in rows), default=None)),
@@ -134,45 +135,31 @@ class Reader:
                 breaks={account or "none": count for account, count in breaks},
             )
 
-        return await self._in_thread(read)
+        return await self._reading.read(look)
 
     async def attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
-        return await self._in_thread(lambda: self._attempts(operation_id))
+        """The attempts of one operation in the order they ended."""
+        look = partial(_attempts, operation_id=operation_id, vault=self._vault)
+        return await self._reading.read(look)
 
     async def audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
-        return await self._in_thread(lambda: self._audit(operation_id))
+        """The audited acts on one operation, or those on none, oldest first."""
+        return await self._reading.read(partial(_audit, operation_id=operation_id))
 
-    async def read(self, look: Callable[[sqlite3.Connection], Result]) -> Result:
-        """Look at the file in one read transaction."""
-        return await self._in_thread(lambda: look(self._connection))
+    async def _ids(self, statement: str, *values: int) -> Sequence[UUID]:
+        def look(connection: sqlite3.Connection) -> Sequence[UUID]:
+            return [UUID(bytes=raw) for (raw,) in connection.execute(statement, values).fetchall()]
 
-    async def run(self, work: Callable[[], Result]) -> Result:
-        """Run something else that waits for the disk in the reader's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        return await self._reading.read(look)
 
-    async def close(self) -> None:
-        """Finish what is being read and release the file."""
-        await self.run(self._connection.close)
-        self._thread.shutdown(wait=False)
 
-    def _attempts(self, operation_id: UUID) -> Sequence[AttemptEntry]:
-        rows = self._connection.execute(_ATTEMPTS, (operation_id.bytes,)).fetchall()
-        return [read_attempt(row, self._vault) for row in rows]
+def _attempts(
+    connection: sqlite3.Connection, operation_id: UUID, vault: Vault
+) -> Sequence[AttemptEntry]:
+    rows = connection.execute(_ATTEMPTS, (operation_id.bytes,)).fetchall()
+    return [read_attempt(row, vault) for row in rows]
 
-    def _audit(self, operation_id: UUID | None) -> Sequence[AuditEntry]:
-        key = None if operation_id is None else operation_id.bytes
-        return [read_audit(row) for row in self._connection.execute(_AUDIT, (key,)).fetchall()]
 
-    async def _in_thread(self, read: Callable[[], Result]) -> Result:
-        def in_one_transaction() -> Result:
-            self._connection.execute("BEGIN")  # several statements see one moment
-            try:
-                return read()
-            finally:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-
-        try:
-            return await self.run(in_one_transaction)
-        except sqlite3.Error as error:
-            raise StoreUnavailableError(_UNREADABLE) from error
+def _audit(connection: sqlite3.Connection, operation_id: UUID | None) -> Sequence[AuditEntry]:
+    key = None if operation_id is None else operation_id.bytes
+    return [read_audit(row) for row in connection.execute(_AUDIT, (key,)).fetchall()]

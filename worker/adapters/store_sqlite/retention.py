@@ -86,7 +86,7 @@ _REMOVE_TOMBSTONES = "DELETE FROM tombstones WHERE until <= ?"
 
 
 class SqliteRetention:
-    """Implements ``ports.Retention`` on the store's own writer."""
+    """Implements ``operator_ports.Retention`` on the store's own writer."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer

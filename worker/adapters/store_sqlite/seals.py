@@ -39,7 +39,7 @@ _CHANGES = tuple(map(_change, _TABLES))
 
 
 class SqliteSeals:
-    """Implements ``ports.Seals`` on the store's own writer."""
+    """Implements ``operator_ports.Seals`` on the store's own writer."""
 
     def __init__(self, writer: Writer, vault: Vault) -> None:
         self._writer = writer

@@ -1,13 +1,9 @@
-"""Looking for payments in the ledger's file; each function reads within one read transaction."""
+"""How a search for payments is put to the ledger's file."""
 
-import sqlite3
-from collections.abc import Sequence
-from uuid import UUID
-
-from worker.adapters.store_rows.searches import ADOPTED_DOUBTS, read_found, search_statement
+from worker.adapters.store_rows.searches import search_statement
 from worker.adapters.store_rows.values import Scalar
 from worker.records import State
-from worker.searches import FoundPayment, PaymentFilter, Place
+from worker.searches import PaymentFilter, Place
 
 _SMALL = {
     State.CALLING: "operations INDEXED BY operations_leases",
@@ -18,23 +14,6 @@ _SMALL = {
 
 _PERSONAL = "operations INDEXED BY operations_personal"
 """Read from end to end: the mark stands in the index, so few rows are read for it."""
-
-_ADOPTED_DOUBTS = ADOPTED_DOUBTS.format("?").replace(
-    "FROM operations JOIN", "FROM operations INDEXED BY operations_duplicates CROSS JOIN"
-)
-
-
-def search(
-    connection: sqlite3.Connection,
-    wanted: PaymentFilter,
-    *,
-    after: Place | None,
-    limit: int,
-    newest_first: bool,
-) -> Sequence[FoundPayment]:
-    """See ``ports.Store.search``."""
-    statement, values = statement_of(wanted, after=after, limit=limit, newest_first=newest_first)
-    return [read_found(row) for row in connection.execute(statement, values).fetchall()]
 
 
 def statement_of(
@@ -50,12 +29,6 @@ def statement_of(
         table=_table(wanted),
         personal=_PERSONAL,
     )
-
-
-def adopted_doubts(connection: sqlite3.Connection, *, limit: int) -> Sequence[UUID]:
-    """See ``ports.Store.adopted_doubts``."""
-    rows = connection.execute(_ADOPTED_DOUBTS, (limit,)).fetchall()
-    return [UUID(bytes=raw) for (raw,) in rows]
 
 
 def _table(wanted: PaymentFilter) -> str:

@@ -32,8 +32,8 @@ from worker.adapters.store_rows.records import (
 )
 from worker.adapters.store_rows.switches import approval_row, switch_row
 from worker.adapters.store_rows.values import FACT_COLUMNS, Row, Scalar, to_micros
-from worker.adapters.store_sqlite.audit import linked
-from worker.adapters.store_sqlite.switches import INSERT_APPROVAL, UPSERT_SWITCH, find_switch
+from worker.adapters.store_sqlite.audit import INSERT_APPROVAL, linked
+from worker.adapters.store_sqlite.switches import UPSERT_SWITCH, find_switch
 from worker.model import Fingerprint
 from worker.ports import View
 from worker.records import Answer, Change, Needs, Record, Tombstone

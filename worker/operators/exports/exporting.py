@@ -12,10 +12,11 @@ from worker.contract.copies import rotated_copy
 from worker.ledger import Ledger
 from worker.letters import LetterFilter
 from worker.lifecycle.lost import attempts_known
+from worker.operator_ports import LetterQueue
 from worker.operators.exports.files import ExportWriter
 from worker.operators.exports.lines import ExportedLetter, Seal, exported
 from worker.operators.walks import DEAD_LETTERS, WalkedLetter, walking
-from worker.ports import LetterQueue, Publisher
+from worker.ports import Publisher
 from worker.records import AuditEntry
 
 Progress = Callable[[int], None]

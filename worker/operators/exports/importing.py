@@ -14,10 +14,11 @@ from uuid import UUID
 from worker.contract.copies import rotated_copy
 from worker.ledger import Ledger
 from worker.messages import Publication
+from worker.operator_ports import LetterQueue
 from worker.operators.exports.files import Export, letters_of
 from worker.operators.exports.lines import ExportedLetter, exported
 from worker.operators.walks import DEAD_LETTERS, Walk, walking
-from worker.ports import LetterQueue, Publisher
+from worker.ports import Publisher
 from worker.records import Answer, AuditEntry, Record, State
 
 ACTION = "import"

@@ -17,6 +17,7 @@ from worker.journal import (
     StepState,
 )
 from worker.ledger import PAGE, Ledger
+from worker.operator_ports import LetterQueue, ReplayJournal
 from worker.operators.replays.walked import News, WalkedRun
 from worker.operators.walks import (
     DEAD_LETTERS,
@@ -26,7 +27,7 @@ from worker.operators.walks import (
     holding,
     walking,
 )
-from worker.ports import LetterQueue, Publisher, ReplayJournal, StoreUnavailableError
+from worker.ports import Publisher, StoreUnavailableError
 from worker.records import NO_FACTS, ActFacts
 
 

@@ -18,13 +18,13 @@ from worker.journal import (
 from worker.ledger import PAGE, Ledger
 from worker.letters import Verdict
 from worker.lifecycle.reopen import is_reopened_by
+from worker.operator_ports import ReplayJournal
 from worker.operators.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
 from worker.operators.replays.letters import LetterHands, Way, sent_step
 from worker.operators.replays.watch import Watch, outcomes_as_acts
 from worker.operators.walks import (
     Walk,
 )
-from worker.ports import ReplayJournal
 from worker.records import Record, State
 
 POLL_SECONDS = 0.25

@@ -8,9 +8,10 @@ from uuid import UUID
 
 from worker.journal import ReplayRun, ReplayStep, StepState
 from worker.ledger import PAGE, Ledger
+from worker.operator_ports import ReplayJournal
 from worker.operators.replays.decisions import Progress
 from worker.operators.replays.outcomes import Outcome, Undecided, outcome_of
-from worker.ports import Clock, ReplayJournal
+from worker.ports import Clock
 from worker.records import REPLAY_OUTCOME, ActFacts, AuditEntry
 
 

@@ -1,4 +1,4 @@
-"""What an operator's commands read of the ledger as a whole: its books and what stands out.
+"""What operators' commands read of all operations: searches, the books and what stands out.
 
 The books look at every row: a report is asked for once a day, and an index for it would be paid
 for with every payment.
@@ -11,16 +11,18 @@ from uuid import UUID
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import statements as sql
 from worker.adapters.store_postgres.reader import BEFORE_ALL, Reader
+from worker.adapters.store_postgres.searches import statement_of
 from worker.adapters.store_postgres.sessions import Connection
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.books import read_book_line, read_decided_page
-from worker.adapters.store_rows.history import RESTORATION_COLUMNS, read_restoration
 from worker.adapters.store_rows.records import RECORD_COLUMNS, read_record
+from worker.adapters.store_rows.searches import read_found
 from worker.adapters.store_rows.values import to_micros
 from worker.codes import Code
 from worker.inventory import Books, DecidedPage
 from worker.model import Origin
-from worker.records import Answer, Record, Restoration
+from worker.records import Answer, Record
+from worker.searches import FoundPayment, PaymentFilter, Place
 
 # Put together from our own column names only; values are always bound. Each half of the union
 # stays within the small index of its own state.
@@ -67,81 +69,64 @@ _LETTERS = (
     " AND operations.first_seen >= $1 AND operations.first_seen < $2"
     ' GROUP BY answers.letter_code ORDER BY answers.letter_code COLLATE "C"'
 )
-_RESTORATION = (
-    f"SELECT {sql.columns(RESTORATION_COLUMNS)} FROM restorations"  # noqa: S608
-    " ORDER BY entry DESC LIMIT 1"
-)
 
 
-async def open_operations(
-    reader: Reader, vault: Vault, *, untouched_since: datetime, after: UUID | None, limit: int
-) -> Sequence[Record]:
-    """See ``ports.Store.open_operations``."""
-    start = b"" if after is None else after.bytes
-    rows = await reader.rows(_OPEN, to_micros(untouched_since), start, limit)
-    return [read_record(row, vault) for row in rows]
+class PostgresPayments:
+    """Implements ``operator_ports.PaymentIndex`` on the store's reading session."""
 
+    def __init__(self, reader: Reader, vault: Vault) -> None:
+        self._reader = reader
+        self._vault = vault
 
-async def unpublished(
-    reader: Reader,
-    vault: Vault,
-    *,
-    decided_before: datetime,
-    after: tuple[datetime, UUID] | None,
-    limit: int,
-) -> Sequence[Answer]:
-    """See ``ports.Store.unpublished``."""
-    start = BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
-    rows = await reader.rows(_UNPUBLISHED, to_micros(decided_before), *start, limit)
-    return [read_answer(row, vault) for row in rows]
+    async def open_operations(
+        self, *, untouched_since: datetime, after: UUID | None, limit: int
+    ) -> Sequence[Record]:
+        start = b"" if after is None else after.bytes
+        rows = await self._reader.rows(_OPEN, to_micros(untouched_since), start, limit)
+        return [read_record(row, self._vault) for row in rows]
 
+    async def unpublished(
+        self, *, decided_before: datetime, after: tuple[datetime, UUID] | None, limit: int
+    ) -> Sequence[Answer]:
+        start = BEFORE_ALL if after is None else (to_micros(after[0]), after[1].bytes)
+        rows = await self._reader.rows(_UNPUBLISHED, to_micros(decided_before), *start, limit)
+        return [read_answer(row, self._vault) for row in rows]
 
-async def cancellations(reader: Reader, vault: Vault, payment_id: UUID) -> Sequence[Record]:
-    """See ``ports.Store.cancellations``."""
-    rows = await reader.rows(_CANCELLATIONS, payment_id.bytes)
-    return [read_record(row, vault) for row in rows]
+    async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
+        rows = await self._reader.rows(_CANCELLATIONS, payment_id.bytes)
+        return [read_record(row, self._vault) for row in rows]
 
+    async def operation_of(self, event_id: UUID) -> UUID | None:
+        rows = await self._reader.rows(_OPERATION_OF, event_id.bytes)
+        return UUID(bytes=rows[0][0]) if rows else None
 
-async def operation_of(reader: Reader, event_id: UUID) -> UUID | None:
-    """See ``ports.Store.operation_of``."""
-    rows = await reader.rows(_OPERATION_OF, event_id.bytes)
-    return UUID(bytes=rows[0][0]) if rows else None
+    async def decided_operations(
+        self, *, origin: Origin, since: datetime, until: datetime, after: UUID | None, limit: int
+    ) -> DecidedPage:
+        start = b"" if after is None else after.bytes
+        values = (origin, to_micros(since), to_micros(until), start, limit)
+        return read_decided_page(await self._reader.rows(_DECIDED, *values), limit=limit)
 
-
-async def decided_operations(
-    reader: Reader,
-    *,
-    origin: Origin,
-    since: datetime,
-    until: datetime,
-    after: UUID | None,
-    limit: int,
-) -> DecidedPage:
-    """See ``ports.Store.decided_operations``."""
-    start = b"" if after is None else after.bytes
-    values = (origin, to_micros(since), to_micros(until), start, limit)
-    return read_decided_page(await reader.rows(_DECIDED, *values), limit=limit)
-
-
-async def books(reader: Reader, *, since: datetime, until: datetime) -> Books:
-    """See ``ports.Store.books``."""
-    period = (to_micros(since), to_micros(until))
-
-    async def look(connection: Connection) -> Books:
-        return Books(
-            received=await connection.fetchval(_RECEIVED, *period),
-            lines=tuple(
-                read_book_line(tuple(row)) for row in await connection.fetch(_LINES, *period)
-            ),
-            letters={
-                Code(code): count for code, count in await connection.fetch(_LETTERS, *period)
-            },
+    async def search(
+        self, wanted: PaymentFilter, *, after: Place | None, limit: int, newest_first: bool
+    ) -> Sequence[FoundPayment]:
+        statement, values = statement_of(
+            wanted, after=after, limit=limit, newest_first=newest_first
         )
+        return [read_found(row) for row in await self._reader.rows(statement, *values)]
 
-    return await reader.read(look)
+    async def books(self, *, since: datetime, until: datetime) -> Books:
+        period = (to_micros(since), to_micros(until))
 
+        async def look(connection: Connection) -> Books:
+            return Books(
+                received=await connection.fetchval(_RECEIVED, *period),
+                lines=tuple(
+                    read_book_line(tuple(row)) for row in await connection.fetch(_LINES, *period)
+                ),
+                letters={
+                    Code(code): count for code, count in await connection.fetch(_LETTERS, *period)
+                },
+            )
 
-async def restoration(reader: Reader) -> Restoration | None:
-    """See ``ports.Store.restoration``."""
-    rows = await reader.rows(_RESTORATION)
-    return read_restoration(rows[0]) if rows else None
+        return await self._reader.read(look)
