@@ -29,7 +29,7 @@ class PaperLetter:
 
 @dataclass(slots=True)
 class PaperQueue:
-    """Implements ``operator_ports.LetterQueue`` on what the paper broker holds; one letter in hand."""
+    """Implements ``operator_ports.LetterQueue`` on the paper broker; one letter in hand."""
 
     letters: deque[Delivery] = field(default_factory=deque)
     removed: list[Delivery] = field(default_factory=list)

@@ -9,6 +9,9 @@ from worker.codes import Code
 from worker.model import Origin, RunMode
 from worker.records import Kind, State
 
+PAGE = 500
+"""Rows per read: a long read keeps the ledger's log from being folded back."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:

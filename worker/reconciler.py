@@ -97,14 +97,14 @@ class Reconciler:
         """
         clock = self._ledger.clock
         ends = clock.monotonic() + LONGEST
-        await self._ledger.plan_look_ups(account)
+        await self._ledger.look_ups.plan(account)
         concluded = 0
         while clock.monotonic() < ends and (plan := await self._take(account)) is not None:
             reads = await self._read_or_give_back(plan)
             if reads is None:
                 return concluded
             reconciled = await finish(
-                self._ledger.reconcile(plan, reads), seconds=RECORDING_SECONDS
+                self._ledger.look_ups.reconcile(plan, reads), seconds=RECORDING_SECONDS
             )
             concluded += 1
             if reconciled.finding is not None:
@@ -119,10 +119,10 @@ class Reconciler:
 
         async def give_back(plan: LookUpPlan | None) -> None:
             if plan is not None:
-                await self._ledger.give_look_up_back(plan)
+                await self._ledger.look_ups.give_back(plan)
 
         return await finish(
-            self._ledger.take_look_up(account, lease=LEASE),
+            self._ledger.look_ups.take(account, lease=LEASE),
             seconds=RECORDING_SECONDS,
             when_cancelled=give_back,
         )
@@ -133,10 +133,10 @@ class Reconciler:
             reads = await self._read(plan)
         except asyncio.CancelledError:
             # What cannot be given back is free again when its lease ends.
-            await attempt(self._ledger.give_look_up_back(plan), seconds=RECORDING_SECONDS)
+            await attempt(self._ledger.look_ups.give_back(plan), seconds=RECORDING_SECONDS)
             raise
         if reads is None:
-            await self._ledger.give_look_up_back(plan)
+            await self._ledger.look_ups.give_back(plan)
         return reads
 
     async def _read(self, plan: LookUpPlan) -> tuple[Read, ...] | None:

@@ -101,7 +101,7 @@ class Switchboard:
     async def look(self) -> None:
         """Read the switches and obey; where they cannot be read nothing changes."""
         try:
-            self._obey(await self._ledger.switches())
+            self._obey(await self._ledger.accounts.switches())
             await self._report()
         except StoreUnavailableError:
             self._miss()
@@ -113,7 +113,7 @@ class Switchboard:
         """Take back what was reported; a ledger that is stuck does not keep an ending worker."""
         try:
             async with asyncio.timeout(SIGN_OFF_SECONDS):
-                await self._ledger.forget_reports(self._worker)
+                await self._ledger.accounts.forget_reports(self._worker)
         except (StoreUnavailableError, TimeoutError):
             return  # its reports grow old by themselves
 
@@ -175,7 +175,7 @@ class Switchboard:
         now = self._clock.monotonic()
         if _said(reports) == _said(self._reported) and now - self._reported_at < REPORT_SECONDS:
             return
-        await self._ledger.report_accounts(reports)
+        await self._ledger.accounts.report(reports)
         self._reported, self._reported_at = reports, now
 
     def _report_of(self, account: str) -> AccountReport:

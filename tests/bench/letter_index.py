@@ -112,17 +112,17 @@ def _unanswered(n: int) -> UnansweredLetter:
 async def _measure(place: Place, key: Secret) -> Cost:
     store = await open_ledger(place, vault=Vault([key]), clock=SystemClock())
     ledger = Ledger(store=store, rules=Rules(), clock=store.clock)
-    await ledger.letters(limit=1)
+    await ledger.letters.page(limit=1)
     size, seconds, grouped_letters = _peak(), [], 0
     for _ in range(3):
         began = perf_counter()
-        grouped_letters = sum(group.count for group in await ledger.letter_groups())
+        grouped_letters = sum(group.count for group in await ledger.letters.groups())
         seconds.append(round(perf_counter() - began, 3))
     grouped, began = _peak(), perf_counter()
-    assert await ledger.letter_groups(replace(EVERY_LETTER, text="No Such Text")) == ()
+    assert await ledger.letters.groups(replace(EVERY_LETTER, text="No Such Text")) == ()
     searching_seconds, began = perf_counter() - began, perf_counter()
     count = 0
-    async for _ in ledger.all_letters():
+    async for _ in ledger.letters.listed():
         count += 1
     listed = _peak()
     listing_seconds, began = perf_counter() - began, perf_counter()

@@ -53,9 +53,9 @@ async def test_of_a_person_and_a_late_answer_exactly_one_decides(ledger: LedgerO
         )
         word = RulingWish(record=record, ruling=WasNotApplied(), actor="anna", reason="not there")
         if value % 2:
-            ruled, settled = await asyncio.gather(desk.rule(word), worker.settle(late))
+            ruled, settled = await asyncio.gather(desk.payments.rule(word), worker.settle(late))
         else:
-            settled, ruled = await asyncio.gather(worker.settle(late), desk.rule(word))
+            settled, ruled = await asyncio.gather(worker.settle(late), desk.payments.rule(word))
         history = await desk.history(number(value))
         assert history is not None
         assert (history.record.sequence, len(history.answers)) == (2, 2)
@@ -80,7 +80,7 @@ async def test_two_people_at_once_decide_it_once(ledger: LedgerOnTrial) -> None:
         await write(stores[0], record, answers=(answer,))
         said = await asyncio.gather(
             *(
-                Ledger(store=store, rules=Rules(), clock=store.clock).rule(
+                Ledger(store=store, rules=Rules(), clock=store.clock).payments.rule(
                     RulingWish(record=record, ruling=WasNotApplied(), actor=actor, reason="gone")
                 )
                 for store, actor in zip(stores, ("anna", "bert"), strict=True)

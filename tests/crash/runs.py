@@ -161,7 +161,7 @@ async def _replayed(world: CrashWorld) -> Delivery:
     (letter,) = world.broker.letters
     (payment_id,) = (await world.ledger.rows()).records
     async with working(world) as worker:
-        reopened = await worker.ledger.reopen(
+        reopened = await worker.ledger.payments.reopen(
             payment_id, from_sequence=1, actor="ops", run="R-1", reason="fixed"
         )
     if not isinstance(reopened, Reopened):

@@ -426,7 +426,7 @@ async def test_the_sweeper_brings_a_claim_into_doubt_whose_message_never_came_ba
         assert len(world.broker.events) == events, "the message may be on its way"
         world.clock.advance(UNPUBLISHED_AGE.total_seconds() + 1)
         assert (await worker.sweeper.sweep()).announced == 1
-        (owed,) = [each for each in await worker.ledger.letters() if each.kind is kind]
+        (owed,) = [each for each in await worker.ledger.letters.page() if each.kind is kind]
         assert not owed.confirmed, "only the message holds the body of its letter"
     (event,) = world.broker.events[events:]
     assert event["event_id"] == str(doubtful.event_id)

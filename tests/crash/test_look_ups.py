@@ -103,7 +103,7 @@ async def remembered(worker: Core, run: Run) -> tuple[LookUpPlan, tuple[LookUp, 
     (operation_id,) = run.rows.records
     history = await worker.ledger.history(operation_id)
     assert history is not None
-    (plan,) = await worker.ledger.look_up_plans([operation_id])
+    (plan,) = await worker.ledger.look_ups.plans([operation_id])
     return plan, history.look_ups
 
 

@@ -189,6 +189,6 @@ async def say_so(world: CrashWorld) -> None:
     now = world.clock.now()
     restoration = Restoration(known_until=now, restored_at=now, actor="o.perator")
     async with working(world) as operator:
-        affected = await operator.ledger.affected_by(restoration)
-        await operator.ledger.restore(restoration, affected, is_new=True)
-        world.restoration = await operator.ledger.restoration()
+        affected = await operator.ledger.restorations.affected(restoration)
+        await operator.ledger.restorations.record(restoration, affected, is_new=True)
+        world.restoration = await operator.ledger.restorations.latest()

@@ -100,7 +100,7 @@ class Desk:
 
 
 async def ids_of(ledger: Ledger, wanted: LetterFilter) -> frozenset[UUID]:
-    return frozenset([entry.operation_id async for entry in ledger.all_letters(wanted)])
+    return frozenset([entry.operation_id async for entry in ledger.letters.listed(wanted)])
 
 
 async def desk() -> Desk:
@@ -181,7 +181,7 @@ async def test_a_restore_killed_at_any_step_is_finished_by_the_next_one() -> Non
         assert set(at.owners(at.parking)) == {NEIGHBOUR}, where
         assert await at.listed() == sorted(WANTED), where
         assert await at.listed(LetterFilter(resolved=True)) == [NEIGHBOUR], where
-        codes = {entry.code async for entry in at.world.worker().ledger.all_letters()}
+        codes = {entry.code async for entry in at.world.worker().ledger.letters.listed()}
         assert codes == {Code.PROVIDER_CREDENTIALS, Code.DELIVERY_LIMIT_REACHED}, where
         if not fuse.is_blown:
             break

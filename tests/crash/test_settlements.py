@@ -47,7 +47,9 @@ async def settle(world: World, ruling: Ruling, fuse: Fuse) -> None:
     ledger = Ledger(store=FusedStore(world.store, fuse), rules=world.rules, clock=world.clock)
     found = await ledger.find(OWNER)
     assert found is not None
-    await ledger.rule(RulingWish(record=found[0], ruling=ruling, actor="anna", reason="seen"))
+    await ledger.payments.rule(
+        RulingWish(record=found[0], ruling=ruling, actor="anna", reason="seen")
+    )
 
 
 async def sweep(world: World, fuse: Fuse) -> None:

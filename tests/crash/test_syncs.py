@@ -53,7 +53,7 @@ async def killed_at(place: int) -> bool:
     assert set(there) == {"key-1", "key-2", "key-3"}, fuse.passed
     await sync(world, queue, Fuse())
     ledger = world.worker().ledger
-    listed = {entry.operation_id: entry.code async for entry in ledger.all_letters()}
+    listed = {entry.operation_id: entry.code async for entry in ledger.letters.listed()}
     assert set(listed) == set(KEYS[1:]), fuse.passed
     assert [listed[KEYS[2]], listed[KEYS[3]]] == [None, None]
     assert {letter.body for letter in queue.letters} == {asked(n).body for n in (1, 2, 3)}

@@ -158,7 +158,7 @@ async def test_a_reopened_payment_that_nobody_takes_up_is_found_after_a_quarter_
     office = Office()
     await office.failed()
     office.collect()
-    await office.world.worker().ledger.reopen(
+    await office.world.worker().ledger.payments.reopen(
         payment_id(1), from_sequence=1, actor="anna", run="R-1", reason="mended"
     )
     office.queue.letters.clear()

@@ -169,7 +169,7 @@ async def test_an_email_that_makes_the_request_wrong_is_told_and_not_used() -> N
 async def test_a_letter_of_a_payment_that_is_open_again_is_kept() -> None:
     desk = await failed()
     ledger = desk.world.worker().ledger
-    await ledger.reopen(KEY_1, actor="anna", run="R-1", reason="", from_sequence=1)
+    await ledger.payments.reopen(KEY_1, actor="anna", run="R-1", reason="", from_sequence=1)
     assert await bar_of(ledger, KEY_1) == "it is open (retry_wait)"
     report = await desk.edit()
     assert (report.result, report.reason) == (EditResult.NOT_EDITED, "it is open (retry_wait)")
@@ -209,7 +209,7 @@ async def test_a_message_refused_for_its_email_is_a_first_request_with_another_o
         "parking",
         str(edit.operation_id),
     )
-    assert not await ledger.letters()
+    assert not await ledger.letters.page()
     worker = desk.world.worker()
     await worker.processor.handle(desk.world.broker.copy(copy, Source.REPLAY))
     last = desk.world.broker.events[-1]

@@ -344,7 +344,7 @@ async def replayed(office: Office, operation_id: UUID, behaviours: list[Behaviou
     (letter,) = [
         each for each in office.queue.letters if each.header("payment-id") == str(operation_id)
     ]
-    opened = await office.ledger.reopen(
+    opened = await office.ledger.payments.reopen(
         operation_id, from_sequence=1, actor="carla", run="R-1", reason="mended"
     )
     assert isinstance(opened, Reopened)

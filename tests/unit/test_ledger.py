@@ -15,7 +15,8 @@ from tests.rows import OTHER_TOKEN, TOKEN, claim_wish
 from tests.store_samples import sample_record, write
 from worker.calls import Misconfigured, NotSent, Outcome
 from worker.codes import Code
-from worker.ledger import PAGE, Ledger
+from worker.inventory import PAGE
+from worker.ledger import Ledger
 from worker.lifecycle.reopen import NotReopened, Reopened
 from worker.lifecycle.settle import Settlement
 from worker.lifecycle.wishes import Decided, Held, Won
@@ -124,7 +125,7 @@ async def test_a_failed_payment_is_reopened_once_and_audited() -> None:
     await book.ledger.claim(WISH)
     await book.settle(Misconfigured(code=Code.PROVIDER_TLS))
     for _ in range(2):
-        reopened = await book.ledger.reopen(
+        reopened = await book.ledger.payments.reopen(
             PAYMENT_ID, from_sequence=1, actor="ops", run="r-1", reason="fixed"
         )
         assert reopened == Reopened(2)
@@ -136,7 +137,7 @@ async def test_an_open_payment_is_not_reopened() -> None:
     book = Book()
     await book.ledger.claim(WISH)
     await book.settle(NotSent())
-    reopened = await book.ledger.reopen(
+    reopened = await book.ledger.payments.reopen(
         PAYMENT_ID, from_sequence=1, actor="ops", run="r-1", reason="fixed"
     )
     assert isinstance(reopened, NotReopened)
@@ -146,7 +147,7 @@ async def test_the_index_shows_what_needs_a_person() -> None:
     book = Book()
     await book.ledger.claim(WISH)
     await book.settle(Misconfigured(code=Code.PROVIDER_TLS))
-    (entry,) = await book.ledger.letters(limit=10)
+    (entry,) = await book.ledger.letters.page(limit=10)
     assert (entry.operation_id, entry.code) == (PAYMENT_ID, Code.PROVIDER_TLS)
 
 
@@ -186,9 +187,13 @@ async def test_a_restoration_of_a_long_backlog_is_recorded_with_its_last_page() 
     restoration = Restoration(known_until=START, restored_at=clock.now(), actor="o.perator")
     store.writes = 2
     with pytest.raises(StoreUnavailableError):
-        await ledger.restore(restoration, await ledger.affected_by(restoration), is_new=True)
-    assert await ledger.restoration() is None
+        await ledger.restorations.record(
+            restoration, await ledger.restorations.affected(restoration), is_new=True
+        )
+    assert await ledger.restorations.latest() is None
     store.writes = 100
-    again = await ledger.restore(restoration, await ledger.affected_by(restoration), is_new=True)
-    assert (again.doubted, await ledger.restoration()) == (1, restoration)
-    assert await ledger.affected_by(restoration) == []
+    again = await ledger.restorations.record(
+        restoration, await ledger.restorations.affected(restoration), is_new=True
+    )
+    assert (again.doubted, await ledger.restorations.latest()) == (1, restoration)
+    assert await ledger.restorations.affected(restoration) == []

@@ -77,7 +77,7 @@ async def test_named_operations_are_judged_once_each_also_when_they_are_no_lette
     declined = replace(decided_record(3, state=State.FAILED), version=1, code=Code.DECLINED)
     aside = (letter(5)[0], letter(5)[1])
     ledger = await a_ledger(letter(1), done, (declined, sample_answer(3)), aside)
-    await ledger.reopen(
+    await ledger.payments.reopen(
         number(5), from_sequence=1, actor="o.perator", run="R-1", reason="outage over"
     )
     named = [number(n) for n in (2, 1, 3, 5, 1)]

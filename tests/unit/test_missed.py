@@ -96,7 +96,7 @@ async def test_what_was_reopened_has_no_answer_to_send() -> None:
     world.providers.behaviours = [UNAUTHORISED]
     await world.worker().processor.handle(initiation())
     operation_id = operation_id_of(identity_of("dcp", "key-1"))
-    await world.worker().ledger.reopen(
+    await world.worker().ledger.payments.reopen(
         operation_id, from_sequence=1, actor="anna", run="R-1", reason="mended"
     )
     world.clock.advance(200)

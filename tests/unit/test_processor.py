@@ -546,7 +546,7 @@ async def test_a_replay_that_was_edited_beyond_reading_is_answered() -> None:
     worker = world.worker()
     (letter,) = world.broker.letters
     payment_id = next(iter(world.store.tables.records))
-    await worker.ledger.reopen(
+    await worker.ledger.payments.reopen(
         payment_id, from_sequence=1, actor="ops", run="run-1", reason="fixed"
     )
     copy = replace(world.broker.copy(letter, Source.REPLAY), body=b"{")

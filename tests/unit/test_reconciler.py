@@ -102,7 +102,7 @@ async def test_a_payment_that_the_provider_lists_succeeds_with_one_event_more() 
     assert (first["sequence"], first["code"]) == (1, "outcome_unknown")
     assert (second["sequence"], second["event_type"]) == (2, "payment.initiation.succeeded")
     assert second["link"] in world.providers.links
-    assert await world.worker().ledger.letters() == [], "the dead letter is overtaken"
+    assert await world.worker().ledger.letters.page() == [], "the dead letter is overtaken"
     assert len(await events(world)) == 2
     pass_time(world, timedelta(days=8))
     assert await go_round(world) == []
@@ -129,7 +129,7 @@ async def test_without_a_link_it_stays_in_doubt_and_says_why() -> None:
     assert await until_due(world) == [Finding.FOUND_WITHOUT_LINK]
     event = (await events(world))[-1]
     assert (event["sequence"], event["code"]) == (2, "link_lost")
-    (entry,) = await world.worker().ledger.letters()
+    (entry,) = await world.worker().ledger.letters.page()
     assert (entry.code, entry.sequence, entry.confirmed) == (Code.LINK_LOST, 2, True)
     pass_time(world, timedelta(days=8))
     assert await go_round(world) == []
@@ -143,7 +143,7 @@ async def test_another_amount_is_a_break_that_nothing_changes_by_itself() -> Non
     assert len(await events(world)) == 1
     worker = world.worker()
     assert (await worker.ledger.standing()).breaks == {ACCOUNT: 1}
-    (plan,) = await worker.ledger.look_up_plans(list(world.store.tables.records))
+    (plan,) = await worker.ledger.look_ups.plans(list(world.store.tables.records))
     assert (plan.state, plan.due_at) == (PlanState.BREAK, None)
     pass_time(world, timedelta(days=8))
     assert await go_round(world) == []
@@ -343,7 +343,7 @@ async def test_the_step_of_a_worker_that_is_gone_is_free_after_its_lease() -> No
     world = await doubtful()
     await go_round(world)
     pass_time(world, STEPS[0])
-    assert await world.worker().ledger.take_look_up(ACCOUNT, lease=LEASE) is not None
+    assert await world.worker().ledger.look_ups.take(ACCOUNT, lease=LEASE) is not None
     assert await go_round(world) == []
     pass_time(world, LEASE)
     assert await go_round(world) == [Finding.FOUND]

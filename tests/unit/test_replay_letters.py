@@ -65,7 +65,7 @@ async def test_a_replayed_payment_is_paid_once_under_the_next_sequence() -> None
 
 async def test_a_run_that_died_before_its_publish_is_resumed() -> None:
     desk = await failed()
-    opened = await desk.ledger.reopen(
+    opened = await desk.ledger.payments.reopen(
         KEY_1, from_sequence=1, actor="anna", run="R-1", reason="died after this"
     )
     assert opened == Reopened(2)
@@ -79,7 +79,9 @@ async def test_a_letter_that_the_broker_gives_back_late_is_sent_by_the_next_resu
     desk = await failed()
     desk.collect()
     letter = desk.queue.letters.popleft()
-    await desk.ledger.reopen(KEY_1, from_sequence=1, actor="anna", run="R-1", reason="then died")
+    await desk.ledger.payments.reopen(
+        KEY_1, from_sequence=1, actor="anna", run="R-1", reason="then died"
+    )
     await desk.replay(KEY_1)
     assert (await desk.step()).state is StepState.SENT  # as far as anybody can tell
     desk.queue.letters.append(letter)
@@ -90,7 +92,7 @@ async def test_a_letter_that_the_broker_gives_back_late_is_sent_by_the_next_resu
 
 async def test_what_another_run_has_opened_is_not_replayed_beside_it() -> None:
     desk = await failed()
-    await desk.ledger.reopen(KEY_1, from_sequence=1, actor="bert", run="R-0", reason="")
+    await desk.ledger.payments.reopen(KEY_1, from_sequence=1, actor="bert", run="R-0", reason="")
     await desk.replay(KEY_1)
     step = await desk.step()
     assert (step.result, step.detail) == (ReplayResult.SKIPPED, "already in run R-0")
@@ -362,7 +364,7 @@ class EmptiedQueue(PaperQueue):
 
 async def test_what_was_decided_and_is_open_again_is_left_to_its_next_decision() -> None:
     desk = await failed()
-    await desk.ledger.reopen(KEY_1, from_sequence=1, actor="bert", run="R-0", reason="")
+    await desk.ledger.payments.reopen(KEY_1, from_sequence=1, actor="bert", run="R-0", reason="")
     await desk.replay(step_of(KEY_1, verdict=Verdict.ALREADY_DONE))
     step = await desk.step()
     assert step.result is ReplayResult.SKIPPED
@@ -568,7 +570,7 @@ async def test_a_letter_of_ours_without_a_row_is_left_to_a_person() -> None:
     step = await lost.step()
     assert (step.result, len(desk.queue.letters)) == (ReplayResult.SKIPPED, 1)
     assert step.detail == "the ledger does not know it"
-    assert await empty.worker().ledger.reopen(
+    assert await empty.worker().ledger.payments.reopen(
         KEY_1, from_sequence=1, actor="anna", run="R-2", reason=""
     ) == NotReopened("the ledger does not know it")
 

@@ -181,7 +181,9 @@ async def test_the_answer_of_a_reopened_payment_stays_until_it_is_decided_again(
     world.providers.behaviours = [UNAUTHORISED]
     worker = world.worker()
     await worker.processor.handle(initiation())
-    await worker.ledger.reopen(KEY_1, from_sequence=1, actor="anna", run="R-1", reason="mended")
+    await worker.ledger.payments.reopen(
+        KEY_1, from_sequence=1, actor="anna", run="R-1", reason="mended"
+    )
     report = await walked(world, await unclaimed_by(world))
     assert [kept.reason for kept in report.kept] == [KeptBecause.OPEN]
 

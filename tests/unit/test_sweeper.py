@@ -209,7 +209,7 @@ async def test_a_duplicate_of_a_doubt_gets_what_became_of_it() -> None:
     assert [event["code"] for event in world.broker.events] == ["outcome_unknown"]
     assert await sweep(world) == NOTHING
     owner = world.store.tables.records[reading(basket()).envelope.operation_id]
-    ruled = await worker.ledger.rule(
+    ruled = await worker.ledger.payments.rule(
         RulingWish(record=owner, ruling=WasApplied(item_id="17"), actor="o.perator", reason="seen")
     )
     assert isinstance(ruled, Ruled)
@@ -232,7 +232,7 @@ async def test_the_letter_of_an_abandoned_claim_waits_for_its_message() -> None:
     pass_time(world, UNPUBLISHED_AGE + MOMENT)
     await sweep(world)
     assert world.broker.letters == []
-    (entry,) = await worker.ledger.letters()
+    (entry,) = await worker.ledger.letters.page()
     assert not entry.confirmed
     await worker.processor.handle(basket())
     assert len(world.broker.letters) == 1

@@ -70,7 +70,7 @@ class Desk:
         return report
 
     async def entries(self) -> list[LetterEntry]:
-        return [entry async for entry in self.ledger.all_letters()]
+        return [entry async for entry in self.ledger.letters.listed()]
 
 
 def desk_with(*letters: Delivery) -> Desk:
@@ -93,10 +93,10 @@ async def test_what_the_broker_gave_up_is_listed_with_what_its_body_says() -> No
     )
     assert (entry.failed_at, entry.origin, entry.facts.id_commande) == (DIED, "dcp", "1")
     assert (entry.sequence, entry.confirmed, verdict_of(entry.case)) == (1, True, Verdict.SAFE)
-    kept = await desk.ledger.unanswered(KEYS[1])
+    kept = await desk.ledger.letters.unanswered(KEYS[1])
     assert kept is not None
     assert kept.cause == "delivery_limit"
-    (group,) = await desk.ledger.letter_groups()
+    (group,) = await desk.ledger.letters.groups()
     assert (group.code, group.count, group.verdicts[Verdict.SAFE]) == (None, 1, 1)
 
 
@@ -114,7 +114,7 @@ async def test_a_letter_whose_walk_was_somebody_elses_still_tells_when_and_why_i
     letter = WalkedLetter(await taken(desk.queue), desk.world.broker)
     await letter.keep()
     await desk.sync()
-    kept = await desk.ledger.unanswered(KEYS[1])
+    kept = await desk.ledger.letters.unanswered(KEYS[1])
     assert kept is not None
     assert (kept.failed_at, kept.cause) == (DIED, "rejected")
 
@@ -154,7 +154,7 @@ async def test_once_decided_its_replay_only_repeats_the_answer() -> None:
     await desk.world.worker().processor.handle(asked(1))
     (entry,) = await desk.entries()
     assert (entry.state, verdict_of(entry.case)) == (State.SUCCEEDED, Verdict.ALREADY_DONE)
-    assert await desk.ledger.letter_of(KEYS[1]) == entry
+    assert await desk.ledger.letters.of(KEYS[1]) == entry
 
 
 async def test_a_decided_letter_is_planned_and_not_what_the_broker_gave_up_of_it_before() -> None:
@@ -215,7 +215,7 @@ async def test_a_queue_that_somebody_else_walks_is_left_alone() -> None:
         since=now,
         until=now + timedelta(seconds=30),
     )
-    await desk.ledger.lock_queue(lock, now=now)
+    await desk.ledger.locks.take(lock, now=now)
     with pytest.raises(QueueLockedError):
         await desk.sync()
     assert len(desk.queue.letters) == 1
@@ -278,7 +278,7 @@ async def test_the_letter_of_a_settled_doubt_is_let_go_and_no_other(
     assert found[0].state is State.IN_DOUBT
     if ruling is not None:
         wish = RulingWish(record=found[0], ruling=ruling, actor="anna", reason="seen")
-        assert not isinstance(await desk.ledger.rule(wish), NotRuled)
+        assert not isinstance(await desk.ledger.payments.rule(wish), NotRuled)
     desk.queue.letters.append(given_up(asked(3)))
     report = await desk.sync()
     assert (report.walked, report.overtaken, report.unanswered) == (2, overtaken, 1)

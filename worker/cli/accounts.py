@@ -189,7 +189,7 @@ async def _listed(context: CommandContext) -> None:
 async def _paused(context: CommandContext, wish: SwitchWish, wait: float) -> ExitCode:
     _expect_known(context, wish.account, {})
     async with opened_ledger(context) as ledger:
-        done = await ledger.pause_account(wish)
+        done = await ledger.accounts.pause(wish)
         meant = _meant(context, wish.account)
         workers = await obeyed(ledger, accounts=meant, is_paused=True, seconds=wait)
     return tell_obeyed(context.output, "pause", wish.account, done, workers)
@@ -197,10 +197,10 @@ async def _paused(context: CommandContext, wish: SwitchWish, wait: float) -> Exi
 
 async def _resumed(context: CommandContext, wish: SwitchWish, wait: float) -> ExitCode:
     async with opened_ledger(context) as ledger:
-        switches = await ledger.switches()
+        switches = await ledger.accounts.switches()
         _expect_known(context, wish.account, switches)
-        done = await ledger.resume_account(wish)
-        others = await ledger.switches()
+        done = await ledger.accounts.resume(wish)
+        others = await ledger.accounts.switches()
         still = {name for name, each in others.items() if each.pause is not None}
         meant = [] if still & {EVERY_ACCOUNT} else _meant(context, wish.account)
         workers = await obeyed(
@@ -217,7 +217,7 @@ async def _resumed(context: CommandContext, wish: SwitchWish, wait: float) -> Ex
 async def _probed(context: CommandContext, wish: SwitchWish, wait: float) -> ExitCode:
     _expect_known(context, wish.account, {})
     async with opened_ledger(context) as ledger:
-        asked = await ledger.ask_probe(wish)
+        asked = await ledger.accounts.ask_probe(wish)
         if not isinstance(asked, Asked):
             raise CommandError(
                 "account_paused",

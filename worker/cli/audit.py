@@ -133,12 +133,14 @@ async def _exported(
     context: CommandContext, path: Path, period: tuple[datetime | None, datetime | None]
 ) -> Verdict:
     async with opened_ledger(context) as ledger:
-        rows = await ledger.act_rows(since=period[0], until=period[1])
+        rows = await ledger.acts.rows(since=period[0], until=period[1])
         first, last = rows or (1, 0)
         start = await _place_before(ledger, first)
         with _writing(path) as stream:
-            verdict = await write_acts(ledger.acts(first=first, last=last), stream, start=start)
-        await ledger.note_act(
+            verdict = await write_acts(
+                ledger.acts.kept(first=first, last=last), stream, start=start
+            )
+        await ledger.acts.note_act(
             None,
             actor=operating_system_account(),
             action="audit_export",
@@ -148,7 +150,7 @@ async def _exported(
 
 
 async def _place_before(ledger: Ledger, first: int) -> Place:
-    before = await ledger.act_before(first)
+    before = await ledger.acts.before(first)
     return BEGINNING if before is None or before.place is None else before.place
 
 
@@ -166,7 +168,7 @@ def _writing(path: Path) -> Iterator[Stream]:
 
 async def _verified(context: CommandContext, kept: bytes | None) -> Verdict:
     async with opened_ledger(context) as ledger:
-        return await verify_acts(ledger.acts(), kept=kept)
+        return await verify_acts(ledger.acts.kept(), kept=kept)
 
 
 def _of_file(path: Path, kept: bytes | None) -> Verdict:

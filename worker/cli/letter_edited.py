@@ -98,7 +98,7 @@ def _edit(context: CommandContext, operation_id: UUID, email: str, reason: str) 
 
 async def _note_denied(context: CommandContext, operation_id: UUID) -> None:
     async with opened_ledger(context) as ledger:
-        await ledger.note_act(
+        await ledger.acts.note_act(
             operation_id,
             actor=operating_system_account(),
             action="edit",

@@ -59,7 +59,7 @@ def show_groups(context: CommandContext, wanted: LetterFilter) -> None:
 
 async def _grouped(context: CommandContext, wanted: LetterFilter) -> Sequence[LetterGroup]:
     async with opened_ledger(context) as ledger:
-        return await ledger.letter_groups(wanted)
+        return await ledger.letters.groups(wanted)
 
 
 def _row(group: LetterGroup) -> dict[str, object]:

@@ -28,7 +28,7 @@ from worker.cli.output import Format
 from worker.codes import category_of
 from worker.contract.fields import read_guid
 from worker.contract.times import exact_time_text, read_time
-from worker.ledger import PAGE
+from worker.inventory import PAGE
 from worker.letters import LetterEntry, LetterFilter, code_name
 from worker.lifecycle.prospects import verdict_of
 
@@ -129,7 +129,7 @@ async def _listed(
         letters: list[LetterEntry] = []
         while len(letters) < limit:
             size = min(PAGE, limit - len(letters))
-            page = await ledger.letters(after=after, limit=size, wanted=wanted)
+            page = await ledger.letters.page(after=after, limit=size, wanted=wanted)
             if not page:
                 break
             letters.extend(page)

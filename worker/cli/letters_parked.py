@@ -169,7 +169,7 @@ async def _restored(
 
 
 async def _ids(ledger: Ledger, wanted: LetterFilter) -> frozenset[UUID]:
-    return frozenset([entry.operation_id async for entry in ledger.all_letters(wanted)])
+    return frozenset([entry.operation_id async for entry in ledger.letters.listed(wanted)])
 
 
 def _parking(ledger: Ledger, desk: Desk, reason: str, tally: "_Tally") -> Parking:

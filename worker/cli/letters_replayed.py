@@ -121,7 +121,7 @@ def replay_letters(
 
 async def _note_denied(context: CommandContext, rule: str) -> None:
     async with opened_ledger(context) as ledger:
-        await ledger.note_act(
+        await ledger.acts.note_act(
             None,
             actor=operating_system_account(),
             action="replay_begin",

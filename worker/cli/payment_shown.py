@@ -75,7 +75,7 @@ async def _looked_up(context: CommandContext, operation_id: UUID) -> Found:
 async def look_up(ledger: Ledger, operation_id: UUID) -> Found:
     """Read everything about one operation; raises ``CommandError`` where there is nothing."""
     history = await ledger.history(operation_id)
-    unanswered = await ledger.unanswered(operation_id)
+    unanswered = await ledger.letters.unanswered(operation_id)
     if history is None and unanswered is None:
         raise CommandError(
             "unknown_payment",
@@ -86,9 +86,9 @@ async def look_up(ledger: Ledger, operation_id: UUID) -> Found:
         )
     return Found(
         history=history,
-        letter=await ledger.letter_of(operation_id),
+        letter=await ledger.letters.of(operation_id),
         unanswered=unanswered,
-        cancellations=tuple(await ledger.cancellations(operation_id)),
+        cancellations=tuple(await ledger.payments.cancellations(operation_id)),
         copies=tuple(await copies_of(ledger, operation_id)),
     )
 

@@ -137,8 +137,8 @@ async def _shown(
     async with opened_ledger(context) as ledger:
         count, last = 0, None
         if person is not None:
-            wanted = replace(wanted, email_marks=ledger.email_marks(person))
-        async for found in ledger.search(
+            wanted = replace(wanted, email_marks=ledger.payments.email_marks(person))
+        async for found in ledger.payments.search(
             wanted, after=after, limit=most + 1, newest_first=newest_first
         ):
             if last is not None and count == most:

@@ -86,7 +86,7 @@ async def _written(context: CommandContext, person: Person, path: Path) -> tuple
                     count += 1
                     letters += each.standing is Standing.LETTER_WAITS
             detail = f"what is kept about a person, operations {count}"
-            await ledger.note_act(
+            await ledger.acts.note_act(
                 None, actor=operating_system_account(), action="export", detail=detail
             )
             file.finish()

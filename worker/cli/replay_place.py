@@ -12,8 +12,9 @@ from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_journal
 from worker.cli.output import Output
 from worker.cli.replay_shown import RunShown
+from worker.inventory import PAGE
 from worker.journal import ReplayResult, ReplayRun, ReplayStep, StepState
-from worker.ledger import PAGE, Ledger
+from worker.ledger import Ledger
 from worker.operator_ports import LetterQueue, ReplayJournal
 from worker.operators.replays.outcomes import Outcome, Undecided, outcome_of
 from worker.operators.replays.runner import Runner

@@ -82,7 +82,7 @@ async def _restored(
 ) -> ExitCode:
     output = context.output
     async with opened_ledger(context) as ledger:
-        known = await ledger.restoration()
+        known = await ledger.restorations.latest()
         is_new = known is None or known.known_until != known_until
         restoration = (
             Restoration(
@@ -93,7 +93,7 @@ async def _restored(
             if known is None or is_new
             else known
         )
-        affected = await ledger.affected_by(restoration)
+        affected = await ledger.restorations.affected(restoration)
         if is_new:
             output.say(
                 f"The ledger knows everything until {time_text(known_until)} and nothing after."
@@ -101,7 +101,7 @@ async def _restored(
             output.say(f"{len(affected)} open operations become in doubt and need a person.")
         if is_new or affected:
             output.confirm("Is every worker stopped, and is that so?", is_answered=is_answered)
-            await ledger.restore(restoration, affected, is_new=is_new)
+            await ledger.restorations.record(restoration, affected, is_new=is_new)
     until = in_force_until(restoration, context.loaded().settings.rules())
     if output.is_json:
         output.record(

@@ -107,7 +107,7 @@ def _resend(
 async def _one(context: CommandContext, operation_id: UUID, reason: str) -> Resending:
     wish = ResendWish(operation_id=operation_id, actor=operating_system_account(), reason=reason)
     async with opened_ledger(context) as ledger:
-        return await ledger.resend(wish)
+        return await ledger.payments.resend(wish)
 
 
 async def _walked(context: CommandContext, reason: str) -> ResendReport:

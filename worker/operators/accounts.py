@@ -35,8 +35,8 @@ class AccountStanding:
 
 async def standings(ledger: Ledger, accounts: Iterable[str]) -> Sequence[AccountStanding]:
     """Every account, in the order given; one that is switched and not given comes last."""
-    switches = await ledger.switches()
-    reports = await ledger.account_reports()
+    switches = await ledger.accounts.switches()
+    reports = await ledger.accounts.reports()
     every = switches.get(EVERY_ACCOUNT)
     switched = [name for name, each in switches.items() if each.pause and name != EVERY_ACCOUNT]
     return [
@@ -73,7 +73,7 @@ async def obeyed(
     """Wait until every worker says that these accounts are paused, or are not; at most so long."""
     ends = ledger.clock.monotonic() + seconds
     while True:
-        reports = [each for each in await ledger.account_reports() if each.account in accounts]
+        reports = [each for each in await ledger.accounts.reports() if each.account in accounts]
         workers = {each.worker for each in reports}
         behind = {each.worker for each in reports if each.is_paused is not is_paused}
         found = Obeyed(len(workers), len(workers - behind))
@@ -91,7 +91,7 @@ async def probed(
     """
     ends = ledger.clock.monotonic() + seconds
     while True:
-        reports = [each for each in await ledger.account_reports() if each.account == account]
+        reports = [each for each in await ledger.accounts.reports() if each.account == account]
         is_over = all(each.probe == asked and each.probe_result != pending for each in reports)
         if is_over or ledger.clock.monotonic() >= ends:
             return reports

@@ -83,7 +83,7 @@ async def approval_of(
     try:
         return await _found(ledger, wanted)
     except NotApprovedError as refused:
-        await ledger.note_act(
+        await ledger.acts.note_act(
             None,
             actor=wanted.runner,
             action="replay_begin",
@@ -100,11 +100,11 @@ async def check_resumption(ledger: Ledger, limits: ApprovalLimits, run: ReplayRu
     What it amounts to is not known any more: where a limit of money is set, a run whose plan was
     approved counts as large. Raises ``NotApprovedError``, and notes the act as denied.
     """
-    approvals = () if run.plan_sha256 is None else await ledger.approvals(run.plan_sha256)
+    approvals = () if run.plan_sha256 is None else await ledger.acts.approvals(run.plan_sha256)
     is_large = limits.exceeded_by(run.wanted, 0) or bool(limits.cents and approvals)
     if not is_large or any(each.actor != run.actor for each in approvals):
         return
-    await ledger.note_act(
+    await ledger.acts.note_act(
         None,
         actor=run.actor,
         action="replay_resume",
@@ -131,7 +131,7 @@ async def _found(ledger: Ledger, wanted: Undertaking) -> Approval:
             "An approval is for what the plan itself would replay.",
             "Leave --include out, and replay those letters by their ids.",
         )
-    approvals = await ledger.approvals(wanted.plan_sha256)
+    approvals = await ledger.acts.approvals(wanted.plan_sha256)
     others = [each for each in approvals if each.actor not in {wanted.runner, wanted.planner}]
     if others:
         return others[0]
@@ -153,7 +153,7 @@ async def approve(ledger: Ledger, plan: Plan, *, actor: str, reason: str) -> App
     counted = sum(total.count for total in plan.totals)
     facts = ActFacts(plan_sha256=plan.sha256, count=counted)
     if actor == plan.actor:
-        await ledger.note_act(
+        await ledger.acts.note_act(
             None,
             actor=actor,
             action="approve",
@@ -167,5 +167,5 @@ async def approve(ledger: Ledger, plan: Plan, *, actor: str, reason: str) -> App
             "Let a colleague look at it and approve it under an account of their own.",
         )
     approval = Approval(plan_sha256=plan.sha256, actor=actor, reason=reason, at=ledger.clock.now())
-    await ledger.approve(approval, facts)
+    await ledger.acts.approve(approval, facts)
     return approval

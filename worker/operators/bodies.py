@@ -50,7 +50,7 @@ async def look_into(
             async for letter in walk:
                 body = None
                 if letter.operation_id == wish.operation_id:
-                    await ledger.note_act(
+                    await ledger.acts.note_act(
                         wish.operation_id,
                         actor=wish.actor,
                         action="show_body",

@@ -96,7 +96,7 @@ class Bookkeeper:
 
     async def report(self, *, since: datetime, until: datetime, walk: Walk) -> Report:
         """Draw up the books of a period."""
-        books = await self._ledger.books(since=since, until=until)
+        books = await self._ledger.payments.books(since=since, until=until)
         findings = [finding async for finding in self._ledger_findings()]
         index = await self._index()
         findings += self._never_confirmed(index)
@@ -108,11 +108,11 @@ class Bookkeeper:
 
     async def _ledger_findings(self) -> AsyncIterator[Finding]:
         now = self._clock.now()
-        async for record in self._ledger.open_operations(untouched_for=timedelta(0)):
+        async for record in self._ledger.payments.open_operations(untouched_for=timedelta(0)):
             finding = finding_of_open(record, now)
             if finding is not None:
                 yield finding
-        async for answer in self._ledger.unpublished(older_than=UNPUBLISHED_AGE):
+        async for answer in self._ledger.payments.unpublished(older_than=UNPUBLISHED_AGE):
             yield Finding(
                 flaw=Flaw.DECIDED_AND_UNPUBLISHED,
                 operation_id=answer.operation_id,
@@ -120,7 +120,7 @@ class Bookkeeper:
                 detail=f"{answer.event.status}, event {answer.event.event_id}",
             )
 
-        async for plan in self._ledger.breaks():
+        async for plan in self._ledger.look_ups.breaks():
             yield Finding(
                 flaw=Flaw.OTHER_AMOUNT_AT_PROVIDER,
                 operation_id=plan.operation_id,
@@ -129,7 +129,7 @@ class Bookkeeper:
 
     async def _index(self) -> _Index:
         index = _Index()
-        async for entry in self._ledger.all_letters():
+        async for entry in self._ledger.letters.listed():
             kept = index.decided if entry.code is not None else index.unanswered
             kept[entry.operation_id] = entry
         return index
@@ -209,7 +209,7 @@ class Bookkeeper:
 
     async def _is_still_listed(self, entry: LetterEntry) -> bool:
         wanted = LetterFilter(operation_id=entry.operation_id)
-        now = await self._ledger.letters(limit=2, wanted=wanted)
+        now = await self._ledger.letters.page(limit=2, wanted=wanted)
         return any(
             (each.code, each.failed_at) == (entry.code, entry.failed_at) and _needs_somebody(each)
             for each in now

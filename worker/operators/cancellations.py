@@ -57,16 +57,16 @@ class Cancellations:
         found = await self._ledger.find(payment_id)
         if found is None:
             return NotAsked("the ledger does not know it")
-        before = await self._ledger.cancellations(payment_id)
+        before = await self._ledger.payments.cancellations(payment_id)
         return _bar(found[0], before) or found[0]
 
     async def ask(
         self, payment: Record, publisher: Publisher, *, actor: str, reason: str
     ) -> Asked | NotConfirmed:
         """Publish the cancellation; audited. Asking again repeats it, unless it has failed."""
-        before = await self._ledger.cancellations(payment.operation_id)
+        before = await self._ledger.payments.cancellations(payment.operation_id)
         operation_id, message = cancellation_message(payment, before, self._clock, actor=actor)
-        await self._ledger.note_act(
+        await self._ledger.acts.note_act(
             payment.operation_id,
             actor=actor,
             action="cancel",

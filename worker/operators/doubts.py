@@ -129,7 +129,7 @@ class Doubts:
     ) -> AsyncIterator[Doubt]:
         """What waits for a person: first what was asked for first."""
         wanted = PaymentFilter(states=_IN_DOUBT, account=account, company=company)
-        async for found in self._ledger.search(wanted, limit=limit, newest_first=False):
+        async for found in self._ledger.payments.search(wanted, limit=limit, newest_first=False):
             doubt = await self.find(found.operation_id)
             if doubt is not None and doubt.record.state is State.IN_DOUBT:
                 yield doubt
@@ -169,7 +169,7 @@ class Doubts:
         ruling = _ruling(doubt, said)
         if isinstance(ruling, NotRuled):
             return ruling
-        return await self._ledger.rule(
+        return await self._ledger.payments.rule(
             RulingWish(
                 record=doubt.record,
                 ruling=ruling,
@@ -200,7 +200,7 @@ class Doubts:
 
 async def copies_of(ledger: Ledger, operation_id: UUID) -> list[FoundPayment]:
     """Requests of the same content that were answered with this one's answer, oldest first."""
-    found = ledger.search(
+    found = ledger.payments.search(
         PaymentFilter(payment_id=operation_id), limit=_MOST_COPIES, newest_first=False
     )
     return [each async for each in found if each.duplicate_of == operation_id]

@@ -188,7 +188,7 @@ class _Exchange:
             actor=self.edit.actor,
             reason=f"e-mail changed, asked for as {payment_id}: {self.edit.reason}",
         )
-        match await self.ledger.set_aside(wish):
+        match await self.ledger.letters.set_aside(wish):
             case SetAside():
                 await letter.send(parked(rotated_copy(letter.delivery)))
             case LeftAlone():
@@ -221,7 +221,7 @@ class _Exchange:
             actor=self.edit.actor,
             reason=self.edit.reason,
         )
-        match await self.ledger.edit_email(wish):
+        match await self.ledger.payments.edit_email(wish):
             case NotEdited(reason=reason):
                 await self._keep(letter)
                 self.report = _refused(self.report, reason)

@@ -45,7 +45,7 @@ class Person:
 
     def filter_in(self, ledger: Ledger) -> PaymentFilter:
         """The same as a search of the ledger."""
-        marks = None if self.email is None else ledger.email_marks(self.email)
+        marks = None if self.email is None else ledger.payments.email_marks(self.email)
         return PaymentFilter(client=self.client, company=self.company, email_marks=marks)
 
     def is_in(self, letter: WalkedLetter) -> bool:
@@ -106,7 +106,7 @@ class LettersRemoved:
 async def operations_of(ledger: Ledger, person: Person) -> AsyncIterator[PersonsOperation]:
     """Every operation about the person, the oldest first, and whether it can be erased now."""
     wanted = person.filter_in(ledger)
-    async for payment in ledger.search(wanted, limit=_MOST, newest_first=False):
+    async for payment in ledger.payments.search(wanted, limit=_MOST, newest_first=False):
         standing = await _standing_of(ledger, payment.operation_id)
         yield PersonsOperation(payment=payment, standing=standing)
 
@@ -129,10 +129,10 @@ class Eraser:
         while pages:
             page, pages = pages[:PAGE], pages[PAGE:]
             for operation_id in page:
-                await self._ledger.note_act(
+                await self._ledger.acts.note_act(
                     operation_id, actor=self._actor, action="erase", detail=self._reason
                 )
-            needed_since = self._ledger.contents_needed_since
+            needed_since = self._ledger.payments.contents_needed_since
             erased.update(await self._retention.erase_people(page, decided_before=needed_since))
         return erased
 
@@ -208,7 +208,7 @@ class LetterEraser:
             reason=f"to be erased: {self._reason}",
             unanswered=in_hand,
         )
-        match await self._ledger.set_aside(wish):
+        match await self._ledger.letters.set_aside(wish):
             case LeftAlone(reason=reason) if found is None:
                 done.left[operation_id] = reason
                 return False
@@ -218,7 +218,7 @@ class LetterEraser:
                 assert_never(other)
         if letter.is_unanswered:
             # Before it goes: a list that names it still would never be told that it has left.
-            await self._ledger.forget_unanswered(operation_id)
+            await self._ledger.letters.forget_unanswered(operation_id)
         await letter.remove()
         done.removed.add(operation_id)
         return True
@@ -236,7 +236,7 @@ async def _standing_of(ledger: Ledger, operation_id: UUID) -> Standing:
     if found is None:
         return Standing.ERASED  # removed since it was found
     record, answer = found
-    cancellations = await ledger.cancellations(operation_id)
+    cancellations = await ledger.payments.cancellations(operation_id)
     if record.state.is_open:
         return Standing.OPEN
     if record.state is State.IN_DOUBT:
@@ -245,9 +245,9 @@ async def _standing_of(ledger: Ledger, operation_id: UUID) -> Standing:
         return Standing.BEING_CANCELLED
     if answer is None or not answer.event_confirmed:
         return Standing.UNPUBLISHED
-    if await ledger.unanswered(operation_id) is not None:
+    if await ledger.letters.unanswered(operation_id) is not None:
         return Standing.LETTER_WAITS
-    return _letter_standing(record, answer, ledger.contents_needed_since)
+    return _letter_standing(record, answer, ledger.payments.contents_needed_since)
 
 
 def _letter_standing(record: Record, answer: Answer, needed_since: datetime) -> Standing:

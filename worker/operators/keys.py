@@ -62,7 +62,7 @@ async def seal_again(
         done = await _walked(seals, key_ids, ledger.clock, is_dry=False, between=hold.renew)
         await seals.forget_keys(done.unused)
     detail = f"rows sealed anew {done.renewed}, first key {key_ids[0]}"
-    await ledger.note_act(None, actor=actor, action="rekey", detail=detail)
+    await ledger.acts.note_act(None, actor=actor, action="rekey", detail=detail)
     return done
 
 

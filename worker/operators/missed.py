@@ -73,7 +73,9 @@ class MissedAnswers:
     ) -> Sequence[Resending]:
         return await asyncio.gather(
             *(
-                self._ledger.resend(ResendWish(operation_id=each, actor=actor, reason=reason))
+                self._ledger.payments.resend(
+                    ResendWish(operation_id=each, actor=actor, reason=reason)
+                )
                 for each in operations
             )
         )
@@ -82,7 +84,7 @@ class MissedAnswers:
         missed = self._missed
         after: UUID | None = None
         while True:
-            page = await self._ledger.decided_operations(
+            page = await self._ledger.payments.decided_operations(
                 origin=missed.origin,
                 since=missed.since,
                 until=missed.until,

@@ -147,12 +147,12 @@ class Parking:
         in_hand = None
         if letter.is_unanswered:
             in_hand = UnansweredInHand(reading=letter.reading, delivery=letter.delivery)
-        done = await self._ledger.set_aside(self._wish(operation_id, in_hand))
+        done = await self._ledger.letters.set_aside(self._wish(operation_id, in_hand))
         match done:
             case SetAside():
                 await letter.send(parked(self._letter_of(letter, done)))
                 if letter.is_unanswered:
-                    await self._ledger.forget_unanswered(operation_id)
+                    await self._ledger.letters.forget_unanswered(operation_id)
             case LeftAlone():
                 await self._index_again(letter)
                 await letter.keep()
@@ -168,13 +168,13 @@ class Parking:
             unanswered_letter(letter, self._ledger.clock.now()) if letter.is_unanswered else None
         )
         if noted is not None:
-            await self._ledger.keep_unanswered([noted])
+            await self._ledger.letters.keep_unanswered([noted])
 
     async def _resolve_without(self, operation_id: UUID) -> None:
-        noted = await self._ledger.unanswered(operation_id)
+        noted = await self._ledger.letters.unanswered(operation_id)
         if noted is not None:
-            await self._ledger.forget_unanswered(operation_id)
-        done = await self._ledger.set_aside(self._wish(operation_id, None))
+            await self._ledger.letters.forget_unanswered(operation_id)
+        done = await self._ledger.letters.set_aside(self._wish(operation_id, None))
         if noted is not None and isinstance(done, LeftAlone):
             # The index knew it, its queue no more: that is seen to now.
             self._say(operation_id, Parked.WITHOUT_LETTER, None)
@@ -202,7 +202,7 @@ class Parking:
         return back
 
     async def _bring_back(self, operation_id: UUID) -> BroughtBack | LeftAlone:
-        return await self._ledger.bring_back(
+        return await self._ledger.letters.bring_back(
             operation_id, actor=self._act.actor, reason=self._act.reason
         )
 

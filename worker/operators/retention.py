@@ -66,7 +66,7 @@ class Keeper:
         async with holding(self._ledger, RETENTION, actor=self._actor, purpose="maintain") as hold:
             kept = await self._all(hold)
         if not kept.is_nothing:
-            await self._ledger.note_act(
+            await self._ledger.acts.note_act(
                 None, actor=self._actor, action="maintain", detail=_told(kept)
             )
         return kept
@@ -94,7 +94,7 @@ class Keeper:
 
     async def _letters_before(self, now: datetime) -> Sequence[LetterGroup]:
         wanted = LetterFilter(until=now - self._periods.letters)
-        return await self._ledger.letter_groups(wanted)
+        return await self._ledger.letters.groups(wanted)
 
     async def _each(
         self,

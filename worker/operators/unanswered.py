@@ -15,7 +15,8 @@ from worker.contract import headers
 from worker.contract.deaths import last_death
 from worker.contract.times import read_time
 from worker.identity import UNKNOWN_ORIGIN
-from worker.ledger import PAGE, Ledger
+from worker.inventory import PAGE
+from worker.ledger import Ledger
 from worker.letters import LetterFilter, UnansweredLetter
 from worker.lifecycle.prospects import is_overtaken
 from worker.model import Cancellation, Facts, Initiation, Unreadable
@@ -90,14 +91,14 @@ async def synchronise(
                     await letter.keep()
                 on_letter()
                 if len(met.noted) >= PAGE:
-                    await ledger.keep_unanswered(met.noted)
+                    await ledger.letters.keep_unanswered(met.noted)
                     met.noted = []
             is_complete = walk.is_complete
         except NotConfirmedError:
             is_complete = False
-        await ledger.keep_unanswered(met.noted)
+        await ledger.letters.keep_unanswered(met.noted)
         # Only a whole walk proves that a letter is gone.
-        gone = await ledger.forget_unfound(found_before=began) if is_complete else 0
+        gone = await ledger.letters.forget_unfound(found_before=began) if is_complete else 0
         return SyncReport(
             walked=met.walked,
             unanswered=len(met.ids),
@@ -171,5 +172,5 @@ def _note(met: _Met, letter: WalkedLetter, found_at: datetime) -> None:
 
 
 async def _indexed(ledger: Ledger) -> int:
-    groups = await ledger.letter_groups(UNANSWERED_ONES)
+    groups = await ledger.letters.groups(UNANSWERED_ONES)
     return sum(group.count for group in groups)

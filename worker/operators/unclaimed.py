@@ -74,11 +74,13 @@ class UnclaimedEvents:
         self, copy: LetterInHand, report: ResendReport, *, actor: str, reason: str
     ) -> ResendReport:
         event_id = _event_id(copy.delivery.message_id)
-        operation_id = None if event_id is None else await self._ledger.operation_of(event_id)
+        operation_id = (
+            None if event_id is None else await self._ledger.payments.operation_of(event_id)
+        )
         if event_id is None or operation_id is None:
             return await self._keep(copy, report, KeptBecause.NO_ROW)
         wish = ResendWish(operation_id=operation_id, event_id=event_id, actor=actor, reason=reason)
-        match await self._ledger.resend(wish):
+        match await self._ledger.payments.resend(wish):
             case Resending.MARKED:
                 await copy.acknowledge()
                 return replace(report, marked=report.marked + 1)

@@ -75,7 +75,7 @@ class QueueHold:
             return
         now = clock.now()
         renewed = replace(self._lock, until=now + LEASE)
-        holder = await self._ledger.lock_queue(renewed, now=now)
+        holder = await self._ledger.locks.take(renewed, now=now)
         if holder is not None:
             raise QueueLockLostError(holder)
         self._lock, self._renewed_at = renewed, clock.monotonic()
@@ -95,7 +95,7 @@ async def holding(
         since=now,
         until=now + LEASE,
     )
-    holder = await ledger.lock_queue(lock, now=now)
+    holder = await ledger.locks.take(lock, now=now)
     if holder is not None:
         raise QueueLockedError(holder)
     try:
@@ -107,7 +107,7 @@ async def holding(
 
 async def _give_back(ledger: Ledger, lock: QueueLock) -> None:
     with suppress(StoreUnavailableError):
-        await ledger.unlock_queue(lock.queue, lock.token)
+        await ledger.locks.give_back(lock.queue, lock.token)
 
 
 class WalkedLetter:
@@ -286,7 +286,7 @@ async def _note_denial(
     ledger: Ledger, locked: QueueLockedError, *, actor: str, purpose: str
 ) -> None:
     holder = locked.holder
-    await ledger.note_act(
+    await ledger.acts.note_act(
         None,
         actor=actor,
         action="queue_walk",

@@ -120,9 +120,9 @@ async def read(store: LedgerStore, *, filled: int, asked: int = ASKED) -> Reads:
         with times.of("metrics"):
             await ledger.standing()
         with times.of("letters: first page"):
-            await ledger.letters(limit=100)
+            await ledger.letters.page(limit=100)
         with times.of("letters: groups"):
-            groups = await ledger.letter_groups(EVERY_LETTER)
+            groups = await ledger.letters.groups(EVERY_LETTER)
         letters = sum(group.count for group in groups)
     return Reads(by_name=times.figures(), letters=letters)
 

@@ -44,7 +44,7 @@ class ExportReport:
 
 async def wanted_operations(ledger: Ledger, wanted: LetterFilter) -> frozenset[UUID]:
     """Whose letters a filter means, by the index; raises ``StoreUnavailableError``."""
-    return frozenset([entry.operation_id async for entry in ledger.all_letters(wanted)])
+    return frozenset([entry.operation_id async for entry in ledger.letters.listed(wanted)])
 
 
 class Exporter:
@@ -105,7 +105,7 @@ class Exporter:
 
     async def _audit(self, seal: Seal) -> None:
         """Before the file takes its name: no copy of personal data that nobody answers for."""
-        await self._ledger.note(
+        await self._ledger.acts.note(
             AuditEntry(
                 at=self._ledger.clock.now(),
                 actor=self._actor,

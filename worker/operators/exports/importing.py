@@ -148,7 +148,7 @@ class Importer:
             self._ledger.confirmed(answer, letter=True)
 
     async def _audit(self, detail: str) -> None:
-        await self._ledger.note(
+        await self._ledger.acts.note(
             AuditEntry(
                 at=self._ledger.clock.now(),
                 actor=self._actor,

@@ -32,7 +32,7 @@ async def rows_wanted(
     """
     ends = until if wanted.until is None else min(until, wanted.until)
     meant = replace(wanted, until=ends)
-    async for entry in ledger.all_letters(meant):
+    async for entry in ledger.letters.listed(meant):
         if not (entry.code is None and await _is_decided_too(ledger, entry, meant)):
             yield planned(entry)
 
@@ -95,11 +95,11 @@ async def _is_decided_too(ledger: Ledger, entry: LetterEntry, wanted: LetterFilt
     if entry.state not in {State.FAILED, State.IN_DOUBT}:
         return False
     own = replace(wanted, operation_id=entry.operation_id)
-    return any(each.code is not None for each in await ledger.letters(limit=2, wanted=own))
+    return any(each.code is not None for each in await ledger.letters.page(limit=2, wanted=own))
 
 
 async def _named(ledger: Ledger, operation_id: UUID) -> PlanRow | None:
-    entry = await ledger.letter_of(operation_id)
+    entry = await ledger.letters.of(operation_id)
     if entry is not None:
         return planned(entry)
     found = await ledger.find(operation_id)

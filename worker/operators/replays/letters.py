@@ -88,7 +88,7 @@ class LetterHands:
         if self._is_overtaken(letter, operation_id, found):
             await letter.remove()
             if letter.is_unanswered:
-                await self._ledger.forget_unanswered(operation_id)
+                await self._ledger.letters.forget_unanswered(operation_id)
             return Handled(Way.REMOVED, self._sent_before(step, found))
         if step is None:
             return await self._keep(letter)
@@ -147,7 +147,7 @@ class LetterHands:
             return await self._keep(letter, replace(step, detail=OTHER_CONTENT))
         if letter.broker_made is None and envelope_on(letter.delivery) is None:
             return await self._keep(letter, self._skipped(step, "its headers cannot be read"))
-        reopened = await self._ledger.reopen(
+        reopened = await self._ledger.payments.reopen(
             step.operation_id,
             from_sequence=step.sequence,
             actor=self._run.actor,
@@ -166,7 +166,7 @@ class LetterHands:
         await letter.send(self._copy(letter, sequence))
         self.note_done(step.operation_id, sequence, body=letter.delivery.body)
         if letter.is_unanswered:
-            await self._ledger.forget_unanswered(step.operation_id)
+            await self._ledger.letters.forget_unanswered(step.operation_id)
         return Handled(Way.SENT, self._sent(step, sequence))
 
     def _copy(self, letter: WalkedLetter, sequence: int) -> OutgoingMessage:
@@ -187,7 +187,7 @@ class LetterHands:
         if not is_copied:
             return await self._keep(letter, done)
         await letter.remove()
-        await self._ledger.forget_unanswered(step.operation_id)
+        await self._ledger.letters.forget_unanswered(step.operation_id)
         return Handled(Way.REMOVED, done)
 
     async def answer_again(self, step: ReplayStep) -> ReplayStep:
@@ -198,7 +198,7 @@ class LetterHands:
         wish = ResendWish(
             operation_id=step.operation_id, actor=self._run.actor, reason=f"run {self._run.run}"
         )
-        match await self._ledger.resend(wish):
+        match await self._ledger.payments.resend(wish):
             case Resending.MARKED | Resending.OVERTAKEN:
                 self.note_done(step.operation_id, step.sequence)
                 found = await self._ledger.find(step.operation_id)

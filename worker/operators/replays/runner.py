@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+from worker.inventory import PAGE
 from worker.journal import (
     ReplayResult,
     ReplayRun,
@@ -16,7 +17,7 @@ from worker.journal import (
     RunState,
     StepState,
 )
-from worker.ledger import PAGE, Ledger
+from worker.ledger import Ledger
 from worker.operator_ports import LetterQueue, ReplayJournal
 from worker.operators.replays.walked import News, WalkedRun
 from worker.operators.walks import (
@@ -56,7 +57,7 @@ async def end_dead_run(
             at=ledger.clock.now(),
         )
         detail = f"run {run.run}: stopped (its process died)"
-        await ledger.note_act(None, actor=actor, action="replay_end", detail=detail)
+        await ledger.acts.note_act(None, actor=actor, action="replay_end", detail=detail)
         return await journal.find_run(run.run) or run
 
 
@@ -176,7 +177,7 @@ class Runner:
         self, run: ReplayRun, action: str, detail: str, facts: ActFacts = NO_FACTS
     ) -> None:
         known = replace(facts, run=run.run, plan_sha256=run.plan_sha256, count=run.wanted)
-        await self._ledger.note_act(
+        await self._ledger.acts.note_act(
             None,
             actor=run.actor,
             action=action,

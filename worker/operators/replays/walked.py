@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from worker.inventory import PAGE
 from worker.journal import (
     ReplayResult,
     ReplayRun,
@@ -15,7 +16,7 @@ from worker.journal import (
     RunState,
     StepState,
 )
-from worker.ledger import PAGE, Ledger
+from worker.ledger import Ledger
 from worker.letters import Verdict
 from worker.lifecycle.reopen import is_reopened_by
 from worker.operator_ports import ReplayJournal
@@ -231,7 +232,7 @@ class WalkedRun:
 
     async def _note(self, step: ReplayStep) -> None:
         """Journal a step, and forget it once it wants no letter any more."""
-        await self._ledger.note_all(outcomes_as_acts(self.run, [step]))
+        await self._ledger.acts.note_all(outcomes_as_acts(self.run, [step]))
         await self._journal.note_steps(self.run.run, [step])
         if step.state is StepState.PLANNED:
             self._wanted[step.operation_id] = step

@@ -6,8 +6,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from uuid import UUID
 
+from worker.inventory import PAGE
 from worker.journal import ReplayRun, ReplayStep, StepState
-from worker.ledger import PAGE, Ledger
+from worker.ledger import Ledger
 from worker.operator_ports import ReplayJournal
 from worker.operators.replays.decisions import Progress
 from worker.operators.replays.outcomes import Outcome, Undecided, outcome_of
@@ -70,7 +71,7 @@ class Watch:
                     case Outcome() as outcome:
                         known.append(self._ended(step, outcome))
             # First the act: told twice after a crash in between, it is told at least once.
-            await self._ledger.note_all(outcomes_as_acts(self._run, known))
+            await self._ledger.acts.note_all(outcomes_as_acts(self._run, known))
             await self._journal.note_steps(self._run.run, known)
             for step in known:
                 ended(step)

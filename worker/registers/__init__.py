@@ -1,0 +1,1 @@
+"""What a ledger holds beside the path of a payment: a class for each register that is kept."""
