@@ -8,7 +8,8 @@ import typer
 from prometheus_client import CollectorRegistry
 
 from worker import __version__
-from worker.adapters.event_loop import event_loop, switch_promptly
+from worker.adapters.event_loop import event_loop
+from worker.adapters.interpreter import prepare_interpreter
 from worker.adapters.store_errors import LedgerError
 from worker.adapters.topology import Finding, TopologyRefusedError, Verdict
 from worker.app import LedgerFailedError, PartEndedError, ProbePortError, Worker
@@ -42,7 +43,7 @@ def _run(typer_context: typer.Context, config: ConfigOption = None) -> None:
     loop = event_loop(loaded.settings.event_loop)
     for warning in loaded.warnings:
         telemetry.warned(warning.sentence, "settings.warning", setting=warning.name)
-    switch_promptly()
+    prepare_interpreter()
     try:
         with asyncio.Runner(loop_factory=loop.make) as runner:
             runner.run(_serve(context, loaded, telemetry, registry, loop.name))
