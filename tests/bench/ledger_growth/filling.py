@@ -50,14 +50,20 @@ async def fill(place: LedgerPlace, library: Library, numbers: range, *, until: d
             assert_never(other)
 
 
+def moment_of(position: int, count: int, until: datetime) -> datetime:
+    """When the payment in this place among so many was received, the last one just before then."""
+    # The part first: 400 days, ten million times over, are more than a timedelta holds.
+    return until - SPAN * (1 - position / count)
+
+
 def _batches(library: Library, numbers: range, until: datetime) -> Iterator[Rows]:
-    begin, count = until - SPAN, max(1, len(numbers))
-    for first in range(0, len(numbers), _BATCH):
+    count = len(numbers)
+    for first in range(0, count, _BATCH):
         batch = numbers[first : first + _BATCH]
         yield library.rows(
             batch,
-            since=begin + SPAN * first / count,
-            until=begin + SPAN * (first + len(batch)) / count,
+            since=moment_of(first, count, until),
+            until=moment_of(first + len(batch), count, until),
             now=until,
         )
 
