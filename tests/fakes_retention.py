@@ -3,50 +3,27 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
-from tests.fakes_journal import MemoryRuns
+from tests.fakes_tables import MemoryAccess
 from worker.calls import Succeeded, Try, Unknown
 from worker.codes import Code
 from worker.identity import event_id_of
 from worker.inventory import Erased, Stretch
-from worker.look_ups import LookUp, LookUpPlan
-from worker.model import Fingerprint, Identity
-from worker.records import Answer, AttemptEntry, Kind, Record, State, Status, Tombstone
+from worker.model import Identity
+from worker.records import Answer, AttemptEntry, Kind, Record, State, Status
 
 Result = TypeVar("Result")
 _EVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
-class Tables(Protocol):
-    """The rows that retention looks at."""
-
-    records: dict[UUID, Record]
-    answers: dict[UUID, Answer]
-    owners: dict[Fingerprint, UUID]
-    attempts: list[AttemptEntry]
-    tombstones: dict[UUID, Tombstone]
-    look_up_plans: dict[UUID, LookUpPlan]
-    look_ups: list[LookUp]
-    replays: MemoryRuns
-
-    @property
-    def letters_found(self) -> set[UUID]: ...
-
-
-class Submit(Protocol):
-    """How the store makes a write durable."""
-
-    async def __call__(self, work: Callable[[], Result]) -> Result: ...
-
-
 class MemoryRetention:
-    """Implements ``operator_ports.Retention`` through a store's own batches."""
+    """Implements ``operator_ports.Retention`` on a store's rows in memory."""
 
-    def __init__(self, tables: Callable[[], Tables], submit: Submit) -> None:
-        self._rows = tables
-        self._submit = submit
+    def __init__(self, access: MemoryAccess) -> None:
+        self._rows = access.tables
+        self._submit = access.submit
 
     async def erase_emails(self, stretch: Stretch) -> Erased:
         def chosen(record: Record) -> bool:

@@ -64,7 +64,7 @@ class MemoryStore:
             write=self._submit,
             read=self._read,
         )
-        self.retention = MemoryRetention(lambda: self.tables, self._submit)
+        self.retention = MemoryRetention(access)
         self.failed = asyncio.Event()
         self.commits = 0
         self.room = True
