@@ -75,7 +75,15 @@ def _found(command: Any, words: tuple[str, ...] = ()) -> Iterator[Entry]:  # noq
         yield Entry(words, command)
 
 
+def _groups(command: Any, words: tuple[str, ...] = ()) -> Iterator[Entry]:  # noqa: ANN401 - as Entry.command
+    for name, each in command.commands.items():
+        if hasattr(each, "commands"):
+            yield Entry((*words, name), each)
+            yield from _groups(each, (*words, name))
+
+
 ROOT: Any = whole_application()
+GROUPS = sorted(_groups(ROOT), key=lambda entry: entry.words)
 COMMANDS = sorted(_found(ROOT), key=lambda entry: entry.words)
 each_command = pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
 
@@ -113,6 +121,22 @@ def test_its_help_shows_one_example_of_this_very_command(entry: Entry, capsys: C
 
 @each_command
 def test_its_example_is_a_sound_invocation_of_this_very_command(entry: Entry) -> None:
+    assert reached_by(entry) == entry.words
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.name)
+def test_the_help_of_a_group_shows_one_example_of_a_command_of_its_own(
+    group: Entry, capsys: Captured
+) -> None:
+    assert program.run([*group.words, "--help"]) == 0
+    assert capsys.readouterr().out.count("Example: ") == 1
+    reached = reached_by(group)
+    assert reached[: len(group.words)] == group.words
+    assert reached in {entry.words for entry in COMMANDS}
+
+
+def reached_by(entry: Entry) -> tuple[str, ...]:
+    """The command that an example invokes, every word of it understood."""
     assert entry.command.epilog.startswith("Example: ")
     words = entry.example
     for word in words:
@@ -126,8 +150,8 @@ def test_its_example_is_a_sound_invocation_of_this_very_command(entry: Entry) ->
         command = subcommand
         context = command.make_context(rest[0], rest[1:], parent=context)
         rest = [*getattr(context, "_protected_args", []), *context.args]
-    assert tuple(reached) == entry.words
     assert rest == [], "nothing is left over"
+    return tuple(reached)
 
 
 @each_command

@@ -99,6 +99,15 @@ def test_the_books_are_told_apart_by_what_is_asked(desk: Desk) -> None:
     _code, out, _err = desk.run(*report, "--output", "human")
     assert "TEST: 25.00 EUR asked for: 25.00 EUR succeeded" in out
     assert "LIVE: 12.50 EUR asked for: 12.50 EUR failed" in out
+    assert "3 initiations: 2 succeeded, 1 failed" in out
+
+
+def test_the_books_count_one_as_one(desk: Desk) -> None:
+    put_doubt(desk)
+    since = (now() - timedelta(days=1)).isoformat(timespec="seconds").replace("+00:00", "Z")
+    report = ("report", "--no-broker", "--since", since, "--output", "human")
+    lines = desk.run(*report)[1].splitlines()
+    assert {"1 initiation: 1 in doubt", "1 dead letter: outcome_unknown"} <= set(lines)
 
 
 # --- doubtful ----------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     """Add the ``audit`` commands."""
     group = typer.Typer(
         help="Export and verify what operators did.",
+        epilog="Example: payment-worker audit export --since 30d --output audit.jsonl",
         no_args_is_help=True,
     )
     group.command(

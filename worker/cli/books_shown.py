@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum, unique
 
-from worker.cli.money import euros
+from worker.cli.money import counted, euros
 from worker.cli.output import Format, Output
 from worker.contract.times import time_text
 from worker.inventory import BookLine
@@ -72,13 +72,14 @@ def _show_to_people(
         output.text(f"{mode}: {euros(sum(sums.values()))} asked for: {parts}")
     for kind, counts in _balance(report).items():
         stands = ", ".join(f"{count} {state.replace('_', ' ')}" for state, count in counts.items())
-        output.text(f"{sum(counts.values())} {kind}: {stands}")
+        output.text(f"{counted(sum(counts.values()), kind)}: {stands}")
     for code, count in report.books.letters.items():
-        output.text(f"{count} dead letters: {code}")
+        output.text(f"{counted(count, 'dead letter')}: {code}")
     if unclaimed:
-        output.text(f"{unclaimed} unclaimed events: payment-worker results resend --unclaimed")
+        resend = "payment-worker results resend --unclaimed"
+        output.text(f"{counted(unclaimed, 'unclaimed event')}: {resend}")
     if report.findings:
-        output.text(f"{len(report.findings)} exceptions in the whole ledger:")
+        output.text(f"{counted(len(report.findings), 'exception')} in the whole ledger:")
         for finding in report.findings:
             output.record(_finding(finding), _sentence(finding), colour="red")
     else:

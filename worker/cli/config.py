@@ -21,7 +21,11 @@ _NAME = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the ``config`` commands."""
-    group = typer.Typer(help="Explain and check the settings.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Explain and check the settings.",
+        epilog="Example: payment-worker config explain broker",
+        no_args_is_help=True,
+    )
     group.command("explain", epilog="Example: payment-worker config explain broker")(_explain)
     group.command("reference", epilog="Example: payment-worker config reference > settings.md")(
         _reference

@@ -18,7 +18,11 @@ from worker.cli.restored import restored
 
 def register(app: typer.Typer) -> None:
     """Add the ``ledger`` commands."""
-    group = typer.Typer(help="Create, upgrade or look after the ledger.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Create, upgrade or look after the ledger.",
+        epilog="Example: sudo -u payment-worker payment-worker ledger init",
+        no_args_is_help=True,
+    )
     group.command("init", epilog="Example: sudo -u payment-worker payment-worker ledger init")(
         _init
     )

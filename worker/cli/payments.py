@@ -62,6 +62,7 @@ def register(app: typer.Typer) -> None:
     """Add the ``payments`` commands."""
     group = typer.Typer(
         help="Find payments, settle doubtful ones, draw up the books.",
+        epilog="Example: payment-worker payments find --order 40017",
         cls=group_of(*COMMANDS),
         no_args_is_help=True,
     )

@@ -28,7 +28,11 @@ _KEPT = {
 
 def register(app: typer.Typer) -> None:
     """Add the ``results`` commands."""
-    group = typer.Typer(help="Send stored answers again.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Send stored answers again.",
+        epilog="Example: payment-worker results resend --unclaimed --reason 'dcp is bound again'",
+        no_args_is_help=True,
+    )
     group.command(
         "resend",
         epilog="Example: payment-worker results resend --origin dcp --since 2h"

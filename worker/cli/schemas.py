@@ -28,7 +28,11 @@ _CHECK = Annotated[bool, typer.Option("--check", help="Write nothing; fail where
 
 def register(app: typer.Typer) -> None:
     """Add the ``schemas`` commands."""
-    group = typer.Typer(help="The published message schemas.", no_args_is_help=True)
+    group = typer.Typer(
+        help="The published message schemas.",
+        epilog="Example: payment-worker schemas validate request.json",
+        no_args_is_help=True,
+    )
     group.command("export", epilog="Example: payment-worker schemas export schemas")(_export)
     group.command("validate", epilog="Example: payment-worker schemas validate request.json")(
         _validate

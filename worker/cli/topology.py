@@ -14,7 +14,11 @@ from worker.topology import Topology
 
 def register(app: typer.Typer) -> None:
     """Add the ``topology`` commands."""
-    group = typer.Typer(help="Show, create or verify the broker's objects.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Show, create or verify the broker's objects.",
+        epilog="Example: payment-worker topology verify",
+        no_args_is_help=True,
+    )
     group.command("show", epilog="Example: payment-worker topology show --json")(_show)
     group.command("apply", epilog="Example: payment-worker topology apply")(_apply)
     group.command("verify", epilog="Example: payment-worker topology verify --json")(_verify)
