@@ -250,11 +250,39 @@ def test_a_person_at_a_terminal_is_asked_for_the_link(
 def test_a_basket_is_settled_by_its_item_and_a_link_by_no_item(desk: Desk) -> None:
     basket, link = str(basket_doubt(desk, 1)), str(put_doubt(desk, 2))
     assert "named by its id" in desk.run("settle", basket, "--succeeded", *SAID)[2]
-    assert "named by its id" in desk.run("settle", basket, "--succeeded", "--item", " ", *SAID)[2]
     assert "no basket items" in desk.run("settle", link, "--succeeded", "--item", "17", *SAID)[2]
     assert "has to be given" in desk.run("settle", link, "--succeeded", *SAID)[2]
     assert desk.run("settle", basket, "--succeeded", "--item", "17", *SAID)[0] == ExitCode.OK
     assert desk.read(number(1))[0].item_id == "17"
+
+
+@pytest.mark.parametrize(
+    ("item", "fault"),
+    [
+        ("", "it is empty"),
+        (" ", "it is empty"),
+        ("17\x07", "it holds a character that cannot be printed"),
+        ("item 17", "it holds a blank"),
+        ("17 ", "it holds a blank"),
+        ("https://combo.test.example/i/17", "it is an address"),
+        ("1" * 201, "it is longer than 200 characters"),
+        (f"{1:032x}", "it is our own reference"),
+    ],
+)
+def test_what_no_provider_gives_as_an_items_id_is_refused_with_what_is_wrong(
+    desk: Desk, item: str, fault: str
+) -> None:
+    one = str(basket_doubt(desk))
+    code, _out, err = desk.run("settle", one, "--succeeded", "--item", item, *SAID)
+    assert (code, fault in err) == (ExitCode.FAILED, True), err
+    assert desk.read(number(1))[0].state is State.IN_DOUBT
+
+
+@pytest.mark.parametrize("item", ["0", "17", "a-b/c", "é", "1" * 200])
+def test_every_id_that_an_answer_may_hold_settles_its_doubt(desk: Desk, item: str) -> None:
+    one = str(basket_doubt(desk))
+    assert desk.run("settle", one, "--succeeded", "--item", item, *SAID)[0] == ExitCode.OK
+    assert desk.read(number(1))[0].item_id == item
 
 
 def test_what_was_not_applied_fails_and_its_letter_leaves_the_list(desk: Desk) -> None:

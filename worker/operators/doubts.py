@@ -26,7 +26,7 @@ from worker.lifecycle.ruling import (
 )
 from worker.model import Account, Endpoint, ProviderKind, Secret
 from worker.providers.answers import is_listed
-from worker.providers.basket import read_item_id
+from worker.providers.basket import fault_of_typed_item_id
 from worker.records import AttemptEntry, History, Kind, Record, State
 from worker.rules import RouteBook, Rules
 from worker.searches import FoundPayment, PaymentFilter
@@ -252,9 +252,15 @@ def _proved(doubt: Doubt, said: Settlement) -> WasApplied | NotRuled:
         case ProviderKind.LINK:
             return WasApplied(link=link)
         case ProviderKind.BASKET:
-            item_id = read_item_id(said.item_id)
-            if item_id is None:
+            if said.item_id is None:
                 return NotRuled("an item that was added has to be named by its id")
-            return WasApplied(link=link or Secret.maybe(account.basket_page_url), item_id=item_id)
+            fault = fault_of_typed_item_id(said.item_id)
+            if said.item_id in doubt.references:
+                fault = "is our own reference, which its address ends in"
+            if fault is not None:
+                return NotRuled(f"what was given is no id of a basket item, such as 12: it {fault}")
+            return WasApplied(
+                link=link or Secret.maybe(account.basket_page_url), item_id=said.item_id
+            )
         case other:
             assert_never(other)

@@ -208,6 +208,25 @@ def read_item_id(raw: object) -> str | None:
     return raw if len(raw) <= LONGEST_ITEM_ID else None
 
 
+def fault_of_typed_item_id(typed: str) -> str | None:
+    """Why a provider cannot have given this as an item's id, in words that follow "it".
+
+    Stricter than what is read from an answer, because an answer is taken as it is: the page shows
+    a number, and what a person copies beside it is an address, or a piece of a line.
+    """
+    if not typed.strip():
+        return "is empty"
+    if not typed.isprintable():
+        return "holds a character that cannot be printed"
+    if any(letter.isspace() for letter in typed):
+        return "holds a blank"
+    if "://" in typed:
+        return "is an address"
+    if len(typed) > LONGEST_ITEM_ID:
+        return f"is longer than {LONGEST_ITEM_ID} characters"
+    return None
+
+
 def _first_text(*candidates: object) -> str | None:
     """The first that is a text with something in it: the page misspells ``payement_url``."""
     for candidate in candidates:
