@@ -7,9 +7,13 @@ from uuid import UUID
 
 from tests.fakes_tables import MemoryAccess, MemoryTables
 from worker.inventory import BookLine, Books, DecidedPage
+from worker.lifecycle.contradiction import TOO_LATE
+from worker.look_ups import Finding
 from worker.model import Origin, RunMode
 from worker.records import Answer, Kind, Record, State
 from worker.searches import FoundPayment, PaymentFilter, Place
+
+_FOUND = {Finding.FOUND, Finding.FOUND_WITHOUT_LINK, Finding.OTHER_AMOUNT}
 
 
 class MemoryPayments:
@@ -101,6 +105,18 @@ class MemoryPayments:
             if record.kind is Kind.CANCELLATION and record.payment_id == payment_id
         ]
         return sorted(found, key=lambda record: (record.first_seen, record.operation_id))
+
+    async def late_successes(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        await self._access.read()
+        tables = self._tables
+        late = {each.operation_id for each in tables.attempts if each.note == TOO_LATE}
+        late |= {each.operation_id for each in tables.look_ups if each.finding in _FOUND}
+        told = [
+            each.operation_id
+            for each in tables.records.values()
+            if each.state in {State.FAILED, State.CANCELLED} and each.operation_id in late
+        ]
+        return [each for each in sorted(told) if after is None or each > after][:limit]
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         await self._access.read()

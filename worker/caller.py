@@ -6,18 +6,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from worker.call import Call, Ended, Unused, cut_off
-from worker.calls import HttpReply, HttpRequest, Outcome, Succeeded, Try, Unknown
+from worker.calls import HttpReply, HttpRequest, Outcome, Try, Unknown
 from worker.ledger import Ledger
+from worker.lifecycle.contradiction import contradicts
 from worker.lifecycle.settle import Evidence, Settled, Settlement
 from worker.lifecycle.wishes import Decided, Held, Waiting, Won, held
 from worker.model import CancelRequest, PaymentRequest, ProviderKind, Refusal, Route
 from worker.ports import Clock, Permit, Provider, Signing, StoreUnavailableError, Transport
-from worker.records import Record, State
+from worker.records import Record
 from worker.retry import backoff
 from worker.rules import RECORDING_SECONDS, Rules
 from worker.shield import attempt, finish
-
-_TOLD_OTHERWISE = frozenset({State.FAILED, State.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ class Caller:
         if isinstance(settled, Evidence):
             # Another worker took the claim over; the next delivery repeats what it decided.
             record = settled.record
-            if isinstance(end.outcome, Succeeded) and record.state in _TOLD_OTHERWISE:
+            if contradicts(record, end.outcome):
                 self._on_contradiction(record)
             return Called(held(record, self._clock.now(), "claim lost"), call.tries)
         return Called(settled, call.tries)

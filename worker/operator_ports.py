@@ -105,6 +105,13 @@ class PaymentIndex(Protocol):
         In a stable order: what comes meanwhile moves none of the others to another page.
         """
 
+    async def late_successes(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        """A page of what failed or was cancelled and may have been applied after all, by id.
+
+        Those with an attempt that came too late to decide anything, whatever it brought, and those
+        that a look-up has ever found.
+        """
+
     async def books(self, *, since: datetime, until: datetime) -> Books:
         """What was first seen from ``since`` until before ``until``, in one look."""
 

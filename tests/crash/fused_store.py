@@ -173,6 +173,9 @@ class FusedPayments:
     async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
         return await self._inner.cancellations(payment_id)
 
+    async def late_successes(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        return await self._inner.late_successes(after=after, limit=limit)
+
     async def operation_of(self, event_id: UUID) -> UUID | None:
         return await self._fuse.through("operation_of", lambda: self._inner.operation_of(event_id))
 

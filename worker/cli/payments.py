@@ -36,6 +36,11 @@ COMMANDS = (
         "Settle a doubt once the provider has said what it has.",
     ),
     Entry(
+        "acknowledge",
+        "worker.cli.contradiction_acknowledged",
+        "Take off the report what was applied although it was told otherwise, once it is seen to.",
+    ),
+    Entry(
         "cancel",
         "worker.cli.payment_cancelled",
         "Cancel a payment as its producer would: a basket item is removed, what waits is not sent.",

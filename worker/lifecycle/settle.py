@@ -17,6 +17,7 @@ from worker.calls import (
 )
 from worker.codes import Code
 from worker.lifecycle.claim import closed_without_success
+from worker.lifecycle.contradiction import TOO_LATE
 from worker.lifecycle.decide import Reason, decided, moved
 from worker.lifecycle.limits import allows_another_attempt, is_expired, may_be_applied
 from worker.lifecycle.table import Move
@@ -80,7 +81,7 @@ def settle(view: View, end: Settlement, rules: Rules, now: datetime) -> Change[S
         entry = replace(entry, note="late answer")
         change = _late(view, record, end.outcome, now)
     else:
-        entry = replace(entry, note="too late, kept as evidence")
+        entry = replace(entry, note=TOO_LATE)
         change = Change(result=Evidence(record))
     return replace(change, attempts=(entry,))
 

@@ -19,6 +19,7 @@ from worker.operators.dead_letters import DeadLetters, LetterSeen, Sight
 from worker.operators.findings import (
     Finding,
     Flaw,
+    finding_of_contradicted,
     finding_of_missing,
     finding_of_open,
     finding_of_unanswered,
@@ -119,13 +120,17 @@ class Bookkeeper:
                 since=answer.event.occurred_at,
                 detail=f"{answer.event.status}, event {answer.event.event_id}",
             )
-
         async for plan in self._ledger.look_ups.breaks():
             yield Finding(
                 flaw=Flaw.OTHER_AMOUNT_AT_PROVIDER,
                 operation_id=plan.operation_id,
                 detail=f"account {plan.account}: `payments show` has what it lists",
             )
+        async for operation_id in self._ledger.payments.late_successes():
+            history = await self._ledger.history(operation_id)
+            finding = None if history is None else finding_of_contradicted(history)
+            if finding is not None:
+                yield finding
 
     async def _index(self) -> _Index:
         index = _Index()

@@ -6,7 +6,8 @@ from enum import StrEnum, unique
 from uuid import UUID
 
 from worker.letters import LetterEntry, code_name
-from worker.records import Record, State
+from worker.lifecycle.contradiction import contradiction_of
+from worker.records import History, Record, State
 from worker.sweeper import EXPIRED_AGE
 
 REOPENED_AGE = timedelta(minutes=15)
@@ -25,6 +26,7 @@ class Flaw(StrEnum):
     UNANSWERED = "unanswered"
     LETTERS_DIFFER = "letters_differ"
     OTHER_AMOUNT_AT_PROVIDER = "other_amount_at_provider"
+    APPLIED_BUT_TOLD_OTHERWISE = "applied_but_told_otherwise"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,22 @@ def finding_of_open(record: Record, now: datetime) -> Finding | None:
 def _open(flaw: Flaw, record: Record, since: datetime, detail: str) -> Finding:
     return Finding(
         flaw=flaw, operation_id=record.operation_id, since=since, detail=f"{record.kind}, {detail}"
+    )
+
+
+def finding_of_contradicted(history: History) -> Finding | None:
+    """An exception where a provider applied what was told otherwise, until a person saw to it."""
+    found = contradiction_of(history)
+    if found is None or found.is_acknowledged:
+        return None
+    record = history.record
+    told = record.state.value if record.code is None else f"{record.state} {record.code}"
+    return Finding(
+        flaw=Flaw.APPLIED_BUT_TOLD_OTHERWISE,
+        operation_id=record.operation_id,
+        since=found.at,
+        detail=f"{record.kind}, told {told}, {found.evidence}: once it is seen to,"
+        " `payments acknowledge`",
     )
 
 

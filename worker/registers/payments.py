@@ -73,6 +73,17 @@ class Payments:
                 yield answer
             after = page[-1].event.occurred_at, page[-1].event.event_id
 
+    async def late_successes(self) -> AsyncIterator[UUID]:
+        """What failed or was cancelled and may have been applied after all, page by page.
+
+        ``lifecycle.contradiction`` says whether it was.
+        """
+        after = None
+        while page := await self._index.late_successes(after=after, limit=PAGE):
+            for operation_id in page:
+                yield operation_id
+            after = page[-1]
+
     async def cancellations(self, payment_id: UUID) -> Sequence[Record]:
         """The cancellations of a payment, in the order they came."""
         return await self._index.cancellations(payment_id)

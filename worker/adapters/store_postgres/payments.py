@@ -69,6 +69,16 @@ _LETTERS = (
     " AND operations.first_seen >= $1 AND operations.first_seen < $2"
     ' GROUP BY answers.letter_code ORDER BY answers.letter_code COLLATE "C"'
 )
+_LATE_SUCCESSES = (
+    "SELECT late.operation_id FROM ("
+    "SELECT operation_id FROM attempts"
+    " WHERE note = 'too late, kept as evidence' AND operation_id > $1"
+    " UNION SELECT operation_id FROM look_ups"
+    " WHERE finding IN ('found', 'found_without_link', 'other_amount') AND operation_id > $1"
+    ") AS late JOIN operations ON operations.operation_id = late.operation_id"
+    " AND operations.state IN ('failed', 'cancelled')"
+    " ORDER BY late.operation_id LIMIT $2"
+)
 
 
 class PostgresPayments:
@@ -114,6 +124,12 @@ class PostgresPayments:
             wanted, after=after, limit=limit, newest_first=newest_first
         )
         return [read_found(row) for row in await self._reader.rows(statement, *values)]
+
+    async def late_successes(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        start = b"" if after is None else after.bytes
+        return [
+            UUID(bytes=row[0]) for row in await self._reader.rows(_LATE_SUCCESSES, start, limit)
+        ]
 
     async def books(self, *, since: datetime, until: datetime) -> Books:
         period = (to_micros(since), to_micros(until))

@@ -67,6 +67,17 @@ _LETTERS = (
     " AND operations.first_seen >= ? AND operations.first_seen < ?"
     " GROUP BY answers.letter_code ORDER BY answers.letter_code"
 )
+# From the few late ones on: without statistics the planner would read all that ever failed.
+_LATE_SUCCESSES = (
+    "SELECT late.operation_id FROM ("
+    "SELECT operation_id FROM attempts INDEXED BY attempts_too_late"
+    " WHERE note = 'too late, kept as evidence' AND operation_id > :after"
+    " UNION SELECT operation_id FROM look_ups INDEXED BY look_ups_found"
+    " WHERE finding IN ('found', 'found_without_link', 'other_amount') AND operation_id > :after"
+    ") AS late CROSS JOIN operations ON operations.operation_id = late.operation_id"
+    " AND operations.state IN ('failed', 'cancelled')"
+    " ORDER BY late.operation_id LIMIT :limit"
+)
 
 
 class SqlitePayments:
@@ -137,6 +148,14 @@ class SqlitePayments:
 
         def look(connection: sqlite3.Connection) -> Sequence[FoundPayment]:
             return [read_found(row) for row in connection.execute(statement, values).fetchall()]
+
+        return await self._reading.read(look)
+
+    async def late_successes(self, *, after: UUID | None, limit: int) -> Sequence[UUID]:
+        values = {"after": b"" if after is None else after.bytes, "limit": limit}
+
+        def look(connection: sqlite3.Connection) -> Sequence[UUID]:
+            return [UUID(bytes=raw) for (raw,) in connection.execute(_LATE_SUCCESSES, values)]
 
         return await self._reading.read(look)
 
