@@ -60,7 +60,7 @@ def _usage(error: typer.TyperException) -> CommandError:
             "usage",
             f"{about}That is no id: one has 36 characters, four of them dashes.",
             exit_code=ExitCode.USAGE,
-            fix="Copy the whole id from the first column of `payment-worker dead-letters list`.",
+            fix=f"Copy the whole id from the first column of `payment-worker {_lister(error)}`.",
         )
     return CommandError(
         "usage",
@@ -68,6 +68,13 @@ def _usage(error: typer.TyperException) -> CommandError:
         exit_code=ExitCode.USAGE,
         fix="See `payment-worker --help`, or --help after the name of the command.",
     )
+
+
+def _lister(error: typer.TyperException) -> str:
+    """The command that lists ids of the kind that the failed one takes."""
+    context = getattr(error, "ctx", None)
+    path = "" if context is None else str(context.command_path)
+    return "dead-letters list" if "dead-letters" in path.split() else "payments find"
 
 
 def _failures(error: Exception, *, is_verbose: bool) -> Sequence[CommandError]:

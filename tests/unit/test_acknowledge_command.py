@@ -67,3 +67,16 @@ def test_what_has_nothing_to_be_seen_to_is_told_as_it_stands(desk: Desk) -> None
     assert "it was told as succeeded, and its provider has said nothing else since" in err
     assert "does not know it" in desk.run("acknowledge", str(number(3)), *REASON)[2]
     assert desk.run("acknowledge", ONE, "--reason", " ")[0] == ExitCode.USAGE
+
+
+def test_its_history_says_what_comes_next_until_it_is_acknowledged(desk: Desk) -> None:
+    assert desk.objects("show", ONE)[0][FLAW] is True
+    shown = desk.run("show", ONE, "--output", "human")[1]
+    assert "told as failed, and its provider applied it after all: attempt 1" in shown
+    assert f"then: payment-worker payments acknowledge {ONE} --reason ..." in shown
+    code, _out, err = desk.run("acknowledge", ONE, *REASON)
+    assert (code, "Acknowledged: it stays failed" in err) == (ExitCode.OK, True)
+    assert desk.objects("show", ONE)[0][FLAW] is False
+    shown = desk.run("show", ONE, "--output", "human")[1]
+    assert "what next" not in shown
+    assert "action acknowledge" in shown

@@ -137,6 +137,25 @@ def test_a_person_reads_the_commands_that_end_a_doubt(desk: Desk) -> None:
     assert "TEST 12.50 EUR" in out
 
 
+def test_the_history_of_a_doubt_ends_with_what_to_look_at_and_what_to_type(desk: Desk) -> None:
+    one = str(basket_doubt(desk))
+    _code, out, _err = desk.run("show", one, "--output", "human")
+    told = out.partition("what next\n")[2].splitlines()
+    assert told[0].startswith("    look up: at combo (test), the basket of client 2263")
+    assert told[1:] == [
+        f"    then: payment-worker payments settle {one} --succeeded --item ID --reason ...",
+        f"    then: payment-worker payments settle {one} --failed --reason ...",
+        f"    then: payment-worker payments settle {one} --retry --reason ...",
+    ]
+    (row,) = desk.objects("show", one)
+    assert row["settle"] == ["succeeded", "failed", "retry"]
+    assert row["look_up"].startswith("at combo (test)")
+    desk.put(seen(2, state=State.SUCCEEDED))
+    assert "what next" not in desk.run("show", str(number(2)), "--output", "human")[1]
+    (other,) = desk.objects("show", str(number(2)))
+    assert (other["look_up"], other["settle"]) == (None, [])
+
+
 def test_what_is_too_old_for_another_attempt_cannot_be_retried(desk: Desk) -> None:
     put_doubt(desk, ago=timedelta(days=3))
     (row,) = desk.objects("doubtful")
@@ -311,6 +330,9 @@ def test_a_retry_unlocks_and_the_letter_is_called_replayable(desk: Desk) -> None
     assert [each["action"] for each in acts] == ["unlock"]
     (again,) = desk.objects("settle", one, "--retry", *SAID)
     assert again["result"] == "unlocked_before"
+    message = desk.run("settle", one, "--retry", *SAID)[2]
+    assert "It was unlocked before. Nothing was changed." in message
+    assert f"payment-worker dead-letters replay {one}" in message
 
 
 def test_an_early_word_is_warned_about_and_counts(desk: Desk) -> None:

@@ -100,13 +100,42 @@ def test_a_broker_that_is_away_is_69(sound: list[str], words: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("name", ["5b1f0c1e", "the-last-one", SOME_ID[:-1]])
+@pytest.mark.parametrize(
+    ("words", "lister"),
+    [
+        (("dead-letters", "show"), "dead-letters list"),
+        (("payments", "show"), "payments find"),
+        (("payments", "find", "--payment"), "payments find"),
+        (("results", "resend", "--payment"), "payments find"),
+    ],
+)
 def test_what_is_no_id_is_told_in_words_with_where_ids_are_found(
-    sound: list[str], capsys: Captured, name: str
+    sound: list[str], capsys: Captured, name: str, words: tuple[str, ...], lister: str
 ) -> None:
-    assert program.run([*sound, "dead-letters", "show", name, "--json"]) == 64
+    assert program.run([*sound, *words, name, "--json"]) == 64
     error = json.loads(capsys.readouterr().err)["error"]
     assert error["message"].endswith("That is no id: one has 36 characters, four of them dashes.")
-    assert "payment-worker dead-letters list" in error["fix"]
+    assert f"payment-worker {lister}`" in error["fix"]
+
+
+@pytest.mark.parametrize(
+    ("group", "lister"), [("dead-letters", "dead-letters list"), ("payments", "payments find")]
+)
+def test_an_id_that_nobody_knows_is_told_with_the_list_of_its_own_group(
+    sound: list[str], capsys: Captured, group: str, lister: str
+) -> None:
+    assert program.run([*sound, group, "show", SOME_ID, "--json"]) == 1
+    assert f"payment-worker {lister}" in json.loads(capsys.readouterr().err)["error"]["fix"]
+
+
+def test_a_paused_account_is_named_once(sound: list[str], capsys: Captured) -> None:
+    pause = ("accounts", "pause", "safedebit", "--reason", "ticket 4711", "--wait", "0")
+    assert program.run([*sound, *pause]) == 0
+    capsys.readouterr()
+    assert program.run([*sound, "accounts", "probe", "safedebit", "--wait", "0"]) == 1
+    message = capsys.readouterr().err.partition("\n")[0]
+    assert message.startswith("error: safedebit: It is paused by ")
+    assert message.endswith(": ticket 4711")
 
 
 def test_an_output_without_room_is_no_unexpected_error(

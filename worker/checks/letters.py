@@ -90,8 +90,8 @@ CHECKS = (
         id="DLQ002",
         group=Group.LETTERS,
         title="No payment stays in doubt for a day",
-        fix="Find it with `payment-worker dead-letters list --category in_doubt`, and ask its"
-        " provider about it.",
+        fix="List them with `payment-worker payments doubtful`: it says what to look up at the"
+        " provider, and which command then settles each.",
         look=_look_at_doubts,
         needs=(*SOUND_SETTINGS, "LED001"),
     ),

@@ -221,7 +221,7 @@ async def _probed(context: CommandContext, wish: SwitchWish, wait: float) -> Exi
         if not isinstance(asked, Asked):
             raise CommandError(
                 "account_paused",
-                f"{wish.account} is paused by {asked.pause.actor}"
+                f"It is paused by {asked.pause.actor}"
                 f" since {asked.pause.since:%Y-%m-%d %H:%M:%SZ}: {asked.pause.reason}",
                 exit_code=ExitCode.FAILED,
                 field=wish.account,

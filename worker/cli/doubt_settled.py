@@ -245,9 +245,11 @@ def _tell(context: CommandContext, said: Settlement, verdict: Verdict, copies: i
     if output.is_json:
         output.record(row)
     if isinstance(verdict, Unlocked):
-        output.success(
-            f"Unlocked: payment-worker dead-letters replay {record.operation_id} --reason ..."
-        )
+        replay = f"payment-worker dead-letters replay {record.operation_id} --reason ..."
+        if verdict.is_new:
+            output.success(f"Unlocked: {replay}")
+        else:
+            output.success(f"It was unlocked before. Nothing was changed. Replay it: {replay}")
         return ExitCode.OK
     code = "" if record.code is None else f" {record.code}"
     stands = f"{record.state}{code}, sequence {record.sequence}"

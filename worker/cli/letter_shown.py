@@ -13,6 +13,7 @@ from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Output
 from worker.cli.payment_shown import Found, PaymentArgument, look_up, show_found
 from worker.contract.masking import MaskedBody
+from worker.ledger import Ledger
 from worker.operators.bodies import BodyWish, NotSeen, look_into
 
 _NOT_SEEN = {
@@ -61,7 +62,11 @@ def show_letter(
 
 async def _looked_up(context: CommandContext, operation_id: UUID) -> Found:
     async with opened_ledger(context) as ledger:
-        return await look_up(ledger, operation_id)
+        return await _found(context, ledger, operation_id)
+
+
+async def _found(context: CommandContext, ledger: Ledger, operation_id: UUID) -> Found:
+    return await look_up(context, ledger, operation_id, ids_from="dead-letters list")
 
 
 async def _looked_into(
@@ -69,12 +74,13 @@ async def _looked_into(
 ) -> tuple[Found, MaskedBody | NotSeen]:
     wish = BodyWish(operation_id=operation_id, actor=operating_system_account())
     async with opened_ledger(context) as ledger:
-        await look_up(ledger, operation_id)  # an unknown id is told before any queue is walked
+        # An unknown id is told before any queue is walked.
+        await _found(context, ledger, operation_id)
         async with opened_desk(context) as desk:
             seen = await look_into(
                 wish, ledger=ledger, queue=desk.dead_letters, publisher=desk.publisher
             )
-        return await look_up(ledger, operation_id), seen
+        return await _found(context, ledger, operation_id), seen
 
 
 def _show(output: Output, found: Found, seen: MaskedBody | NotSeen) -> ExitCode:

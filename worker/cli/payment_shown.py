@@ -13,13 +13,14 @@ from worker.cli.letter_groups import CAN_HELP
 from worker.cli.money import euros
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.output import Format, Output
+from worker.cli.steps_shown import step_facts, steps_for
 from worker.codes import category_of
 from worker.ledger import Ledger
 from worker.letters import LetterEntry, UnansweredLetter, Verdict, code_name
 from worker.lifecycle.prospects import prospect_of
 from worker.lifecycle.ruling import is_unlocked
 from worker.model import Facts
-from worker.operators.doubts import copies_of
+from worker.operators.doubts import Doubt, Doubts, copies_of
 from worker.operators.timeline import Moment, timeline_of
 from worker.records import Answer, History, Record, State
 from worker.searches import FoundPayment
@@ -31,17 +32,23 @@ PaymentArgument = Annotated[UUID, typer.Argument(help="Of the payment, cancellat
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """All that the ledger knows of one operation; no ``history`` where the broker gave it up.
+    """All that the ledger knows of one operation; no ``doubt`` where the broker gave it up.
 
-    ``letter`` is its dead letter as the index lists it, ``unanswered`` what a walk noted of one
-    that the broker made, ``copies`` requests that were answered with its answer, a hundred at most.
+    ``doubt`` has its history and what may be said of it, if anything, ``letter`` is its dead letter
+    as the index lists it, ``unanswered`` what a walk noted of one that the broker made, ``copies``
+    requests that were answered with its answer, a hundred at most.
     """
 
-    history: History | None
+    doubt: Doubt | None
     letter: LetterEntry | None
     unanswered: UnansweredLetter | None
     cancellations: tuple[Record, ...]
     copies: tuple[FoundPayment, ...] = ()
+
+    @property
+    def history(self) -> History | None:
+        """What happened to it."""
+        return None if self.doubt is None else self.doubt.history
 
 
 def register(group: typer.Typer) -> None:
@@ -60,7 +67,8 @@ def show_payment(
 ) -> ExitCode:
     """Show the history of one payment: request, attempts, answers, dead letter, replays.
 
-    Read from the ledger alone: no queue is touched. E-mail and link are never shown.
+    Read from the ledger alone: no queue is touched. E-mail and link are never shown. Where it waits
+    for a person it ends with what to look at first, and the commands to type then.
     """
     context = context_of(typer_context, config=config, json=json, output_format=output_format)
     show_found(context.output, run_with_ledger(_looked_up(context, payment_id)))
@@ -69,23 +77,30 @@ def show_payment(
 
 async def _looked_up(context: CommandContext, operation_id: UUID) -> Found:
     async with opened_ledger(context) as ledger:
-        return await look_up(ledger, operation_id)
+        return await look_up(context, ledger, operation_id, ids_from="payments find --order ORDER")
 
 
-async def look_up(ledger: Ledger, operation_id: UUID) -> Found:
-    """Read everything about one operation; raises ``CommandError`` where there is nothing."""
-    history = await ledger.history(operation_id)
+async def look_up(
+    context: CommandContext, ledger: Ledger, operation_id: UUID, *, ids_from: str
+) -> Found:
+    """Read everything about one operation.
+
+    Raises ``CommandError`` where there is nothing; ``ids_from`` is the command that lists ids.
+    """
+    settings = context.loaded().settings
+    doubts = Doubts(ledger=ledger, book=settings.route_book(), rules=settings.rules())
+    doubt = await doubts.find(operation_id)
     unanswered = await ledger.letters.unanswered(operation_id)
-    if history is None and unanswered is None:
+    if doubt is None and unanswered is None:
         raise CommandError(
             "unknown_payment",
             "The ledger knows no such operation.",
             exit_code=ExitCode.FAILED,
             field="PAYMENT_ID",
-            fix="Give an id as `payment-worker dead-letters list` or an event has it.",
+            fix=f"Give an id as an event has it, or as `payment-worker {ids_from}` shows it.",
         )
     return Found(
-        history=history,
+        doubt=doubt,
         letter=await ledger.letters.of(operation_id),
         unanswered=unanswered,
         cancellations=tuple(await ledger.payments.cancellations(operation_id)),
@@ -108,6 +123,7 @@ def show_found(output: Output, found: Found, extra: dict[str, object] | None = N
                 "copies": [_copy(each) for each in found.copies],
                 "timeline": [_row(moment) for moment in moments],
             }
+            | step_facts(found.doubt)
             | (extra or {})
         )
         return
@@ -130,6 +146,11 @@ def show_found(output: Output, found: Found, extra: dict[str, object] | None = N
         line = _line(moment)
         head = f"{moment.at:%Y-%m-%d %H:%M:%S.%fZ}  {moment.what.replace('_', ' ')}"
         output.record(line, f"{head}\n    {line['facts']}")
+    steps = [] if found.doubt is None else list(steps_for(found.doubt))
+    if steps:
+        output.text("\nwhat next")
+    for step in steps:
+        output.record({}, f"    {step}")
 
 
 def _about(found: Found) -> dict[str, object]:
