@@ -1,12 +1,15 @@
 """An operator's replay killed before and after each of its steps: one payment, no letter lost."""
 
+from collections import Counter
+
 import pytest
 
 from tests.core import ANSWERS, DECLINES, RESET_AFTER, Behaviour
 from tests.crash.laws import breaches
+from tests.crash.ledgers import MemoryLedger
 from tests.crash.replays import NEIGHBOUR, WANTED, replay_run
 from tests.crash.runs import ADD_E, LINK_C, LINK_D, LINK_E, Intent
-from worker.records import State
+from worker.records import REPLAY_OUTCOME, State
 
 INTENTS = (LINK_D, LINK_C, LINK_E, ADD_E)
 BEHAVIOURS = {
@@ -89,3 +92,24 @@ async def test_a_run_of_several_letters_killed_at_any_step_pays_each_once(
         applied = run.world.providers.applied
         assert sorted(applied.values()) == [1, 1], where
         assert desk.owners == [], where
+
+
+async def test_a_killed_run_tells_the_audit_once_what_came_of_each_letter() -> None:
+    """The act and the journal's line are two writes, and the tool may die in between.
+
+    A first process has sent the letters, a second one is killed while it finds out their outcomes.
+    """
+    both = (NEIGHBOUR, WANTED)
+    sent, _desk = await replay_run(ADD_E, (), 0, works_between=True, wanted=both)
+    known, _desk = await replay_run(ADD_E, (), 0, 0, works_between=True, wanted=both)
+    steps = known.boundaries[len(sent.boundaries) :]
+    assert {"before note_steps", "after note_steps"} <= set(steps)
+    for at in range(1, len(steps) + 1):
+        ledger = MemoryLedger()
+        await replay_run(ADD_E, (), 0, at, works_between=True, wanted=both, ledger=ledger)
+        told = Counter(
+            (act.operation_id, act.facts.result)
+            for act in ledger.tables.audit
+            if act.action == REPLAY_OUTCOME
+        )
+        assert told == dict.fromkeys([(each, "settled") for each in both], 1), (at, steps[at - 1])

@@ -95,7 +95,7 @@ class Runner:
             run = await self._write_plan(walk, run, steps)
             planned = f"{run.wanted} letters, plan {run.plan_sha256 or 'by name'}: {run.reason}"
             await self._note_act(run, "replay_begin", planned, facts)
-            return await self._go(walk, run)
+            return await self._go(walk, run, is_resumed=False)
 
     async def resume(self, run: ReplayRun) -> ReplayRun:
         """Go on with a run that was stopped, or that died; raises as ``begin`` does.
@@ -105,7 +105,7 @@ class Runner:
         async with self._walk(run, is_new=False) as walk:
             await self._journal.resume_run(run.run)
             await self._note_act(run, "replay_resume", run.reason)
-            return await self._go(walk, replace(run, state=RunState.RUNNING))
+            return await self._go(walk, replace(run, state=RunState.RUNNING), is_resumed=True)
 
     @asynccontextmanager
     async def _walk(self, run: ReplayRun, *, is_new: bool) -> AsyncIterator[Walk]:
@@ -139,9 +139,14 @@ class Runner:
         await self._journal.begin_run(run)
         return run
 
-    async def _go(self, walk: Walk, run: ReplayRun) -> ReplayRun:
+    async def _go(self, walk: Walk, run: ReplayRun, *, is_resumed: bool) -> ReplayRun:
         walked = WalkedRun(
-            run=run, ledger=self._ledger, journal=self._journal, stop=self._stop, tell=self._tell
+            run=run,
+            ledger=self._ledger,
+            journal=self._journal,
+            stop=self._stop,
+            tell=self._tell,
+            is_resumed=is_resumed,
         )
         try:
             why = await walked.go(walk)

@@ -22,7 +22,8 @@ from worker.lifecycle.reopen import is_reopened_by
 from worker.operator_ports import ReplayJournal
 from worker.operators.replays.decisions import Phase, Send, Stop, Wait, is_over, next_move, phase_of
 from worker.operators.replays.letters import LetterHands, Way, sent_step
-from worker.operators.replays.watch import Watch, outcomes_as_acts
+from worker.operators.replays.outcome_acts import OutcomeActs
+from worker.operators.replays.watch import Watch
 from worker.operators.walks import (
     Walk,
 )
@@ -54,6 +55,7 @@ class WalkedRun:
         journal: ReplayJournal,
         stop: asyncio.Event,
         tell: Callable[[News], None],
+        is_resumed: bool,
     ) -> None:
         self.run = run
         self.kept = run.kept
@@ -64,7 +66,8 @@ class WalkedRun:
         self._stop = stop
         self._tell = tell
         self._hands = LetterHands(ledger=ledger, clock=ledger.clock, run=run)
-        self._watch = Watch(ledger=ledger, journal=journal, clock=ledger.clock, run=run)
+        self._acts = OutcomeActs(ledger=ledger, run=run, is_resumed=is_resumed)
+        self._watch = Watch(ledger=ledger, journal=journal, run=run, acts=self._acts)
         self._wanted: dict[UUID, ReplayStep] = {}
         self._phase: Phase | None = None
         self._looked_at: float | None = None
@@ -232,7 +235,7 @@ class WalkedRun:
 
     async def _note(self, step: ReplayStep) -> None:
         """Journal a step, and forget it once it wants no letter any more."""
-        await self._ledger.acts.note_all(outcomes_as_acts(self.run, [step]))
+        await self._acts.note([step])
         await self._journal.note_steps(self.run.run, [step])
         if step.state is StepState.PLANNED:
             self._wanted[step.operation_id] = step

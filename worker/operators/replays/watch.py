@@ -1,7 +1,7 @@
 """Following the letters that a run has sent until each is decided."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 from uuid import UUID
@@ -11,39 +11,22 @@ from worker.journal import ReplayRun, ReplayStep, StepState
 from worker.ledger import Ledger
 from worker.operator_ports import ReplayJournal
 from worker.operators.replays.decisions import Progress
+from worker.operators.replays.outcome_acts import OutcomeActs
 from worker.operators.replays.outcomes import Outcome, Undecided, outcome_of
-from worker.ports import Clock
-from worker.records import REPLAY_OUTCOME, ActFacts, AuditEntry
-
-
-def outcomes_as_acts(run: ReplayRun, steps: Sequence[ReplayStep]) -> Sequence[AuditEntry]:
-    """What each letter of a run has come to, as acts of whoever runs it (operations 1.8)."""
-    return [
-        AuditEntry(
-            at=step.at,
-            actor=run.actor,
-            action=REPLAY_OUTCOME,
-            operation_id=step.operation_id,
-            detail=step.end_code or "",
-            facts=ActFacts(run=run.run, plan_sha256=run.plan_sha256, result=step.result.value),
-        )
-        for step in steps
-        if step.state is StepState.ENDED and step.result is not None
-    ]
 
 
 class Watch:
     """What became of the letters so far; one look is a page of rows, however long the run is."""
 
     def __init__(
-        self, *, ledger: Ledger, journal: ReplayJournal, clock: Clock, run: ReplayRun
+        self, *, ledger: Ledger, journal: ReplayJournal, run: ReplayRun, acts: OutcomeActs
     ) -> None:
-        self._ledger = ledger
         self._journal = journal
-        self._clock = clock
+        self._clock = ledger.clock
         self._run = run
+        self._acts = acts
         self._failures: Counter[str] = Counter()
-        self.progress = Progress(heard_at=clock.monotonic())
+        self.progress = Progress(heard_at=self._clock.monotonic())
 
     def sent(self) -> None:
         """Count one letter more."""
@@ -70,8 +53,8 @@ class Watch:
                         undecided, retrying = undecided + 1, retrying + is_retrying
                     case Outcome() as outcome:
                         known.append(self._ended(step, outcome))
-            # First the act: told twice after a crash in between, it is told at least once.
-            await self._ledger.acts.note_all(outcomes_as_acts(self._run, known))
+            # First the act: after a crash in between it is looked for, and so told once.
+            await self._acts.note(known)
             await self._journal.note_steps(self._run.run, known)
             for step in known:
                 ended(step)
