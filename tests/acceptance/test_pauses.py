@@ -204,3 +204,26 @@ async def test_an_open_breaker_lets_one_payment_try_when_it_is_asked_to(
         assert site.simulator.applied.total == 1
         await is_audited(site, "account_probe")
         assert await worker.stop() == 0
+
+
+@pytest.mark.parametrize("change", ["sqlite"], indirect=True)
+async def test_a_cancellation_that_waits_for_its_account_says_so_and_is_carried_out_later(
+    site: FaultSite, broker: Broker
+) -> None:
+    """It waits on the ladder, uncounted, as a payment would: half a minute at least."""
+    site.release()
+    async with connected_site(site, broker) as (worker, erp):
+        await site.hurry_ladder()
+        paid = await erp.answer(await erp.send(basket_order()))
+        refused = await erp.send(basket_order(email="sim+http-401@example.org"))
+        assert (await erp.answer(refused))["code"] == "provider_credentials"
+        cancel = ("payments", "cancel", paid["payment_id"], "--reason", "x", "--yes", "--json")
+        done = await site.installation.run(*cancel, "--wait", "5")
+        assert (done.code, done.data["result"]) == (0, "asked"), done.complaint
+        assert f"{SHOP}: breaker open: provider_credentials" in done.complaint
+        asked = await site.installation.run("accounts", "probe", SHOP, "--reason", "x", "--json")
+        assert asked.code == 0, (asked.output, asked.complaint)
+        await until(lambda: len(erp.heard_of(paid["payment_id"])) == 2, 40.0)
+        assert erp.heard_of(paid["payment_id"])[-1].status == "cancelled"
+        assert site.simulator.applied.removals == {paid["basket_item_id"]: 1}
+        assert await worker.stop() == 0

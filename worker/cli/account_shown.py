@@ -50,6 +50,12 @@ def _row(standing: AccountStanding, account: Account | None) -> dict[str, object
     }
 
 
+def hindrance_of(standing: AccountStanding) -> str | None:
+    """Why an account is not called now, for people; ``None`` where nothing is known against it."""
+    row = _row(standing, None)
+    return None if row["why"] is None else _why(row)
+
+
 def _why(row: Mapping[str, object]) -> str:
     since = "" if row["since"] is None else f" since {row['since']} by {row['by']}"
     return f"{row['account']}: {row['state']}{since}: {row['why']}"

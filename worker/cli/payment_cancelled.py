@@ -5,6 +5,7 @@ from uuid import UUID
 
 import typer
 
+from worker.cli.account_shown import hindrance_of
 from worker.cli.actor import operating_system_account
 from worker.cli.context import CommandContext, ConfigOption, FormatOption, JsonOption, context_of
 from worker.cli.exit_codes import CommandError, ExitCode
@@ -13,6 +14,8 @@ from worker.cli.money import euros
 from worker.cli.opened_desk import opened_desk
 from worker.cli.opened_ledger import opened_ledger, run_with_ledger
 from worker.cli.reasons import checked_reason
+from worker.ledger import Ledger
+from worker.operators.accounts import standings
 from worker.operators.cancellations import Asked, Cancellations, NotAsked, NotConfirmed
 from worker.records import Record, State
 
@@ -68,9 +71,19 @@ async def _cancelled(
                 exit_code=ExitCode.UNREACHABLE,
                 fix="Run the same command again: it counts once.",
             )
-        return _tell(
-            context, payment_id, asked, await cancellations.outcome(asked, seconds=seconds)
-        )
+        record = await cancellations.outcome(asked, seconds=seconds)
+        if record is None or record.state.is_open:
+            _tell_open(context, payment_id, asked, await _hindrance(ledger, payment))
+            return ExitCode.OK
+        return _tell(context, payment_id, asked, record)
+
+
+async def _hindrance(ledger: Ledger, payment: Record) -> str | None:
+    """What stands between a removal and its account; what waits there needs no account."""
+    if payment.account is None or payment.state is not State.SUCCEEDED:
+        return None
+    own, *_paused = await standings(ledger, (payment.account,))
+    return hindrance_of(own)
 
 
 def _tell_bar(context: CommandContext, payment_id: UUID, bar: NotAsked) -> ExitCode:
@@ -100,29 +113,36 @@ def _question(payment: Record) -> str:
     )
 
 
-def _tell(
-    context: CommandContext, payment_id: UUID, asked: Asked, record: Record | None
-) -> ExitCode:
+def _tell_open(
+    context: CommandContext, payment_id: UUID, asked: Asked, hindrance: str | None
+) -> None:
     output = context.output
-    state = None if record is None else record.state
-    code = None if record is None else record.code
-    show = f"payment-worker payments show {asked.operation_id}"
     if output.is_json:
-        result = "cancelled" if state is State.SUCCEEDED else "asked" if _is_open(state) else "not"
-        output.record(_row(payment_id, asked.operation_id, result, code))
-    if state is State.SUCCEEDED:
+        output.record(_row(payment_id, asked.operation_id, "asked", None))
+    output.success(
+        "Asked for; a worker has not decided it yet:"
+        f" payment-worker payments show {asked.operation_id}"
+    )
+    if hindrance is not None:
+        # The shortest step of an uncounted wait is half a minute, for a payment as for this.
+        output.say(f"It waits for its account, half a minute or longer: {hindrance}")
+
+
+def _tell(context: CommandContext, payment_id: UUID, asked: Asked, record: Record) -> ExitCode:
+    output = context.output
+    is_cancelled = record.state is State.SUCCEEDED
+    if output.is_json:
+        result = "cancelled" if is_cancelled else "not"
+        output.record(_row(payment_id, asked.operation_id, result, record.code))
+    if is_cancelled:
         output.success(f"Cancelled; its producer is told. Cancellation {asked.operation_id}.")
         return ExitCode.OK
-    if _is_open(state):
-        output.success(f"Asked for; a worker has not decided it yet: {show}")
-        return ExitCode.OK
-    said = "it is in doubt" if state is State.IN_DOUBT else "it was refused"
-    output.warn(f"Not cancelled: {said}, {code}.", fix=f"Look at it: {show}")
+    said = "it is in doubt" if record.state is State.IN_DOUBT else "it was refused"
+    output.warn(
+        f"Not cancelled: {said}, {record.code}.",
+        fix=f"Look at it: payment-worker payments show {asked.operation_id}",
+    )
     return ExitCode.FAILED
-
-
-def _is_open(state: State | None) -> bool:
-    return state is None or state.is_open
 
 
 def _row(
