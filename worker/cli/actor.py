@@ -10,7 +10,9 @@ _NOBODY_LOGGED_IN = 2**32 - 1
 def operating_system_account() -> str:
     """Account of the login session (which ``sudo`` does not change), else of the process.
 
-    It proves which account acted, not which person: operations 1.8.
+    It proves which account acted, not which person: operations 1.8. Where nobody has logged in, as
+    in many containers, the kernel lets a process name a session for itself, once and without any
+    privilege (measured on Linux 6.18): there it proves nothing against somebody who lies.
     """
     user = _login_user()
     user = os.getuid() if user is None else user
