@@ -152,9 +152,11 @@ class Intake:
                 finished, self._finished = self._finished, []
                 try:
                     await self._acknowledge([received.tag for received in finished])
-                except CLIENT_ERRORS as error:
+                except (*CLIENT_ERRORS, asyncio.CancelledError) as error:
                     for received in finished:
                         self._lost("acknowledgement_lost", received, error)
+                    if isinstance(error, asyncio.CancelledError):
+                        raise
         finally:
             self._is_settling = False
 
@@ -173,7 +175,7 @@ class Intake:
         delivery = to_delivery(message, self._topology, self._clock.now())
         self._on_received(Received(self, tag, delivery))
 
-    def _lost(self, what: str, received: Received, error: Exception) -> None:
+    def _lost(self, what: str, received: Received, error: BaseException) -> None:
         """Redelivery after a finished handling is normal: the ledger repeats the answer."""
         facts = {
             "event.action": f"delivery.{what}",
