@@ -52,8 +52,9 @@ async def pay(
 
 
 async def serve(place: Place) -> None:
-    """Consume until SIGTERM."""
+    """Consume until SIGTERM, and finish what is under way."""
     stop = asyncio.Event()
+    under_way: set[asyncio.Task[object]] = set()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     connection = await aio_pika.connect_robust(place.amqp_url)
     async with (
@@ -72,10 +73,20 @@ async def serve(place: Place) -> None:
         url = f"{place.provider_url}/get_link_payment"
 
         async def take(message: AbstractIncomingMessage) -> None:
-            await pay(message, session, url, exchange)
+            task = asyncio.current_task()
+            assert task is not None
+            under_way.add(task)
+            try:
+                await pay(message, session, url, exchange)
+            finally:
+                under_way.discard(task)
 
-        await queue.consume(take)
+        consuming = await queue.consume(take)
         await stop.wait()
+        await queue.cancel(consuming)
+        # The last answers are seen before their requests are acknowledged.
+        if under_way:
+            await asyncio.wait(under_way)
 
 
 def main(words: Sequence[str]) -> None:

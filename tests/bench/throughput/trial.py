@@ -77,8 +77,11 @@ async def measure(
     for repeated in range(1, repeats + 1):
         if not row.is_disturbed or row.faults:
             break
-        row = await _measure(site, case, number=number, messages=messages, patience=patience)
+        again = await _measure(site, case, number=number, messages=messages, patience=patience)
         row.repeated = repeated
+        if not again.faults:  # a disturbed measurement is better than a void one
+            again.repeated = repeated
+            row = again
     return row
 
 
