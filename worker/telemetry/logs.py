@@ -89,7 +89,8 @@ def configure_logging(
 ) -> FilteringBoundLogger:
     """Set up logging for this process and return its logger.
 
-    Lines of other libraries appear from WARNING on. Calling it again replaces the set-up.
+    Lines of other libraries appear from WARNING on. To be called once, before anybody logs: a
+    logger that has written keeps the set-up it was first used under.
     """
     renderers: list[Processor] = (
         [

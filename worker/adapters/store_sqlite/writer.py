@@ -30,7 +30,11 @@ from worker.ports import StoreUnavailableError
 
 Result = TypeVar("Result")
 
-LARGEST_BATCH = 100  # bounds how long the event loop is held: about 0.2 ms for each
+LARGEST_BATCH = 100
+"""Works in a batch: bounds how long the event loop is held, by about 0.2 ms for each.
+
+The marks of the last second ride along, a statement each: as many as payments were published.
+"""
 GATHERING_TURNS = 32
 """Turns of the event loop between two batches: at once where it is idle, longer the busier it is.
 
