@@ -8,11 +8,23 @@ from worker.codes import MEANINGS, Category, Code, is_dead_lettered, is_retryabl
 from worker.settings import reference
 
 README = Path(__file__).parent.parent / "README.md"
+BENCH = Path(__file__).parent / "bench" / "README.md"
 
 
 def sections() -> dict[str, str]:
     """Each generated section by the name of its marker."""
-    return {"settings": settings_table(), "codes": codes_table(), "checks": checks_table()}
+    return {
+        "settings": settings_table(),
+        "codes": codes_table(),
+        "checks": checks_table(),
+        "speed": speed_table(),
+    }
+
+
+def speed_table() -> str:
+    """The targets of the benchmark as they were measured, from the page that explains them."""
+    text = BENCH.read_text("utf-8")
+    return text[text.index("| what | target | measured |") :].partition("\n\n")[0]
 
 
 def settings_table() -> str:
