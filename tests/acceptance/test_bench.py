@@ -33,6 +33,7 @@ async def test_fifty_messages_are_fifty_calls_and_fifty_results(
     for row in report.rows:
         assert row.rate > 0
         assert row.cores["subject"] > 0
+        assert sum(row.cores_of_each["subject"]) == pytest.approx(row.cores["subject"])
         assert row.cores["broker"] > 0
         assert max(row.peaks["subject"]) > 20
     assert report.provider_limit[0] > 0

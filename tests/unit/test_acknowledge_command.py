@@ -53,7 +53,9 @@ def test_what_was_applied_but_told_otherwise_is_an_exception_until_it_is_acknowl
     assert "1 exception in the whole ledger:" in out.splitlines()
     assert f"{ONE}  applied but told otherwise" in out
     (told,) = desk.objects("acknowledge", ONE, *REASON)
-    assert told == {"payment_id": ONE, "result": "acknowledged", "state": "failed"}
+    evidence = "attempt 1 ended succeeded"
+    told_of_it = {"payment_id": ONE, "state": "failed", "evidence": evidence}
+    assert told == {"result": "acknowledged", **told_of_it}
     (after,) = desk.objects(*REPORT)
     assert after["exceptions"] == []
     code, _out, err = desk.run("acknowledge", ONE, *REASON)
@@ -75,7 +77,10 @@ def test_its_history_says_what_comes_next_until_it_is_acknowledged(desk: Desk) -
     assert "told as failed, and its provider applied it after all: attempt 1" in shown
     assert f"then: payment-worker payments acknowledge {ONE} --reason ..." in shown
     code, _out, err = desk.run("acknowledge", ONE, *REASON)
-    assert (code, "Acknowledged: it stays failed" in err) == (ExitCode.OK, True)
+    assert (code, "Acknowledged: attempt 1 ended succeeded. It stays failed" in err) == (
+        ExitCode.OK,
+        True,
+    )
     assert desk.objects("show", ONE)[0][FLAW] is False
     shown = desk.run("show", ONE, "--output", "human")[1]
     assert "what next" not in shown

@@ -22,6 +22,7 @@ from tests.bench.throughput.processes import (
     Reading,
     Stat,
     cores,
+    cores_of_each,
     family,
     parse_busy,
     parse_peak,
@@ -100,17 +101,24 @@ def test_a_family_is_a_root_with_all_its_descendants() -> None:
 
 
 def test_what_nobody_of_us_spent_is_other() -> None:
-    before = Reading(10.0, 100.0, {"subject": 1.0, "bench": 0.0})
-    after = Reading(12.0, 103.0, {"subject": 2.0, "bench": 0.5})
+    before = Reading(10.0, 100.0, {"subject": {7: 1.0}, "bench": {1: 0.0}})
+    after = Reading(12.0, 103.0, {"subject": {7: 2.0}, "bench": {1: 0.5}})
     assert cores(before, after) == {"subject": 0.5, "bench": 0.25, "other": 0.75}
-    early = Reading(12.0, 100.0, {"subject": 2.0, "bench": 0.5})
+    early = Reading(12.0, 100.0, {"subject": {7: 2.0}, "bench": {1: 0.5}})
     assert cores(before, early)["other"] == 0.0, "the kernel counts in ticks"
+
+
+def test_each_process_is_told_by_itself_the_busiest_first() -> None:
+    before = Reading(10.0, 100.0, {"subject": {7: 1.0, 8: 4.0}})
+    after = Reading(12.0, 110.0, {"subject": {7: 1.5, 8: 6.0, 9: 0.2}})
+    assert cores_of_each(before, after)["subject"] == pytest.approx([1.0, 0.25, 0.1])
+    assert cores(before, after)["subject"] == pytest.approx(1.35)
 
 
 def test_our_own_process_is_found_in_proc() -> None:
     found = read_peaks({"subject": [os.getpid()]})
     assert found["subject"][os.getpid()] > 1.0
-    assert read_costs({"subject": [os.getpid()]}).spent["subject"] > 0.0
+    assert read_costs({"subject": [os.getpid()]}).spent["subject"][os.getpid()] > 0.0
 
 
 # --- what is asked for -------------------------------------------------------------------------

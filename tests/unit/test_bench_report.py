@@ -29,6 +29,7 @@ def row(case: str, rate: float, number: int = 1, *, other: float = 0.0) -> Row:
         rate=rate,
         first_seconds=1.0,
         cores={"subject": 0.9, "broker": 0.4, "other": other},
+        cores_of_each={"subject": [0.65, 0.25]},
         peaks={"subject": [80.0]},
     )
 
@@ -130,6 +131,7 @@ def test_the_tables_show_rates_latencies_targets_and_faults() -> None:
     show(report, Console(file=out, width=180))
     told = out.getvalue()
     assert "1,234 (1,234, 1,234)" in told
+    assert "0.65 + 0.25" in told, "of each process"
     assert "60.0 (60.0, 60.0)" in told
     assert "a: p99 at half load, ms" in told
     assert "NOT MET" in told

@@ -124,6 +124,20 @@ def test_what_comes_after_it_was_acknowledged_has_to_be_seen_to_again() -> None:
     assert (found.at, found.is_acknowledged) == (LATER + 2 * MINUTE, False)
 
 
+def test_all_that_nobody_has_seen_to_is_named_and_nothing_else() -> None:
+    late, later = (attempt(),), (look_up(at=LATER + MINUTE),)
+
+    def evidence(*audit: AuditEntry) -> str:
+        found = contradiction_of(history(State.FAILED, attempts=late, look_ups=later, audit=audit))
+        assert found is not None
+        return found.evidence
+
+    first, second = "attempt 1 ended succeeded", "a look-up of reference e762 found it"
+    assert evidence() == f"{first}, {second}"
+    assert evidence(seen_to(LATER)) == second
+    assert evidence(seen_to(LATER + MINUTE)) == f"{first}, {second}"
+
+
 # --- through the ledger and the books ------------------------------------------------------------
 
 

@@ -60,11 +60,17 @@ async def _acknowledged(context: CommandContext, operation_id: UUID, reason: str
     if context.output.is_json:
         result = "acknowledged" if done.is_new else "acknowledged_before"
         context.output.record(
-            {"payment_id": operation_id, "result": result, "state": done.record.state}
+            {
+                "payment_id": operation_id,
+                "result": result,
+                "state": done.record.state,
+                "evidence": done.evidence,
+            }
         )
     if done.is_new:
         context.output.success(
-            f"Acknowledged: it stays {done.record.state}, and is no exception any more."
+            f"Acknowledged: {done.evidence}. It stays {done.record.state},"
+            " and is no exception any more."
         )
     else:
         context.output.success("It was acknowledged before. Nothing was changed.")

@@ -24,7 +24,10 @@ _SEEN_THERE = frozenset({Finding.FOUND, Finding.FOUND_WITHOUT_LINK, Finding.OTHE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contradiction:
-    """What came last, and what it was; ``is_acknowledged`` once a person has seen to it since."""
+    """When the last of it came, and what it was; ``is_acknowledged`` once people have seen to it.
+
+    ``evidence`` names everything that nobody has seen to yet, or all where nothing is left.
+    """
 
     at: datetime
     evidence: str
@@ -57,9 +60,13 @@ def contradiction_of(history: History) -> Contradiction | None:
     later = [each for each in found if each[0] >= record.decided_at]
     if not later:
         return None
-    at, evidence = max(later)
-    acts = [each.at for each in history.audit if each.action == ACKNOWLEDGED]
-    return Contradiction(at=at, evidence=evidence, is_acknowledged=any(act >= at for act in acts))
+    seen = max((each.at for each in history.audit if each.action == ACKNOWLEDGED), default=None)
+    unseen = [each for each in later if seen is None or each[0] > seen]
+    return Contradiction(
+        at=max(later)[0],
+        evidence=", ".join(what for _at, what in sorted(unseen or later)),
+        is_acknowledged=not unseen,
+    )
 
 
 def _was_applied(attempt: AttemptEntry) -> bool:

@@ -14,9 +14,13 @@ from worker.records import ActFacts, Record
 
 @dataclass(frozen=True, slots=True)
 class Acknowledged:
-    """It is no exception any more; ``is_new`` unless it was acknowledged before."""
+    """It is no exception any more; ``is_new`` unless it was acknowledged before.
+
+    ``evidence`` is what was acknowledged: more than the report told, where more has come since.
+    """
 
     record: Record
+    evidence: str
     is_new: bool
 
 
@@ -44,7 +48,7 @@ async def acknowledge(
             else "it is open: a worker decides it"
         )
     if found.is_acknowledged:
-        return Acknowledged(record, is_new=False)
+        return Acknowledged(record, found.evidence, is_new=False)
     await ledger.acts.note_act(
         operation_id,
         actor=actor,
@@ -54,4 +58,4 @@ async def acknowledge(
             account=record.account, result=record.state.value, cents=record.facts.amount
         ),
     )
-    return Acknowledged(record, is_new=True)
+    return Acknowledged(record, found.evidence, is_new=True)

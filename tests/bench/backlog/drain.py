@@ -172,7 +172,7 @@ class _Watch:
             waiting=await self._queues.depth(self._queues.work),
             worker=memory[SUBJECT],
             broker=memory["broker"],
-            spent=read_costs(roles).spent[SUBJECT],
+            spent=read_costs(roles).of(SUBJECT),
         )
 
     def _payments(self) -> int:

@@ -139,7 +139,7 @@ class Database:
     def spent(self) -> float:
         file = self.server.directory / "data" / "postmaster.pid"
         process = int(file.read_text(encoding="ascii").split()[0])
-        return read_costs({_ROLE: [process]}).spent[_ROLE]
+        return read_costs({_ROLE: [process]}).of(_ROLE)
 
     def written(self) -> int:
         return int(self._ask("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')"))

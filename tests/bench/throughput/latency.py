@@ -8,7 +8,7 @@ from time import perf_counter
 
 from tests.bench.throughput.cases import Case, PacedCase, Subject
 from tests.bench.throughput.figures import percentile
-from tests.bench.throughput.processes import cores, read_costs
+from tests.bench.throughput.processes import cores, cores_of_each, read_costs
 from tests.bench.throughput.provider import provider_stub
 from tests.bench.throughput.quiet import until_quiet
 from tests.bench.throughput.requests import Batch, load, load_paced
@@ -63,7 +63,11 @@ async def measure_paced(
                     before, begun = read_costs(roles), perf_counter()
                     sent = await load_paced(queues.channel, exchange, batch, rate)
                     row.seconds = perf_counter() - begun
-                    row.cores = cores(before, read_costs(roles))
+                    after = read_costs(roles)
+                    row.cores, row.cores_of_each = (
+                        cores(before, after),
+                        cores_of_each(before, after),
+                    )
                     await _until(results, running, _WARMING + messages)
                 codes = await running.stop()
                 if any(codes):

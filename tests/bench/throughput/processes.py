@@ -33,11 +33,18 @@ class Stat:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """CPU seconds spent so far at one moment: by the machine, and by each role."""
+    """CPU seconds spent so far at one moment: by the machine, and by each process of each role.
+
+    Children that have ended and were waited for count with their parent.
+    """
 
     at: float
     busy: float
-    spent: Mapping[str, float]
+    spent: Mapping[str, Mapping[int, float]]
+
+    def of(self, role: str) -> float:
+        """CPU seconds of a whole role."""
+        return sum(self.spent[role].values())
 
 
 def parse_stat(line: str, *, ticks: int = _TICKS) -> Stat:
@@ -92,20 +99,35 @@ def family(stats: Iterable[Stat], roots: Iterable[int]) -> list[Stat]:
 def cores(before: Reading, after: Reading) -> dict[str, float]:
     """Processors each role kept busy between two readings; the rest is ``other``."""
     seconds = after.at - before.at
-    used = {role: (after.spent[role] - before.spent[role]) / seconds for role in before.spent}
+    used = {role: (after.of(role) - before.of(role)) / seconds for role in before.spent}
     other = (after.busy - before.busy) / seconds - sum(used.values())
     return used | {OTHER: max(0.0, other)}
+
+
+def cores_of_each(before: Reading, after: Reading) -> dict[str, list[float]]:
+    """Processors that each process of a role kept busy between two readings, the busiest first."""
+    seconds = after.at - before.at
+    return {
+        role: sorted(
+            (
+                (each - before.spent[role].get(process, 0.0)) / seconds
+                for process, each in spent.items()
+            ),
+            reverse=True,
+        )
+        for role, spent in after.spent.items()
+    }
 
 
 def read_costs(roles: Mapping[str, Sequence[int]]) -> Reading:
     """Read what each role's family has spent; our own process is counted without its children."""
     stats = _read_all()
     spent = {
-        role: sum(stat.seconds + stat.reaped for stat in family(stats, roots))
+        role: {stat.process: stat.seconds + stat.reaped for stat in family(stats, roots)}
         for role, roots in roles.items()
     }
     own = os.getpid()
-    spent[BENCH] = sum(stat.seconds for stat in stats if stat.process == own)
+    spent[BENCH] = {own: sum(stat.seconds for stat in stats if stat.process == own)}
     busy = parse_busy((PROC / "stat").read_text(encoding="ascii"))
     return Reading(perf_counter(), busy, MappingProxyType(spent))
 

@@ -18,14 +18,16 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The rounds of one case: rate, processors by role, the subject's largest processes.
+    """The rounds of one case: rate, processors by role, the subject's processes.
 
-    ``microseconds`` are the subject's processor time for one payment.
+    ``each`` are the processors of each of the subject's processes, ``memory`` their MiB in the
+    largest round, ``microseconds`` are the subject's processor time for one payment.
     """
 
     case: Case
     rate: Spread
     cores: Mapping[str, float]
+    each: Sequence[float]
     microseconds: float
     memory: Sequence[float]
     first_seconds: float | None
@@ -135,6 +137,10 @@ def _summary(case: Case, rows: Sequence[Row]) -> Summary:
         case=case,
         rate=spread([row.rate for row in rows]),
         cores={role: median(row.cores[role] for row in rows) for role in rows[0].cores},
+        each=[
+            median(ranked)
+            for ranked in zip(*(row.cores_of_each[SUBJECT] for row in rows), strict=False)
+        ],
         microseconds=median(row.microseconds for row in rows),
         memory=max((row.peaks[SUBJECT] for row in rows), key=sum),
         first_seconds=median(seconds) if seconds else None,

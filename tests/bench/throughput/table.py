@@ -1,6 +1,6 @@
 """A run as a person reads it at a terminal."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -48,8 +48,9 @@ def _rates(report: Report) -> Table:
             _spread(each.rate, "{:,.0f}"),
             f"{each.rate.middle / beside:.2f}" if beside else "",
             f"{each.microseconds:,.0f}",
-            *(f"{each.cores[role]:.2f}" if role in each.cores else "" for role in _ROLES),
-            " + ".join(f"{peak:.0f}" for peak in each.memory),
+            _added(each.each),
+            *(f"{each.cores[role]:.2f}" if role in each.cores else "" for role in _ROLES[1:]),
+            _added(each.memory, "{:.0f}"),
             f"{each.first_seconds:.2f}" if each.first_seconds is not None else "",
             str(each.disturbed or ""),
         )
@@ -91,6 +92,11 @@ def _table(title: str, *headings: str) -> Table:
         is_text = heading in {"", "case", "target"}
         table.add_column(heading, justify="left" if is_text else "right")
     return table
+
+
+def _added(values: Sequence[float], form: str = "{:.2f}") -> str:
+    """Of each process of the subject."""
+    return " + ".join(form.format(each) for each in values)
 
 
 def _spread(value: Spread, form: str) -> str:

@@ -14,7 +14,15 @@ from tests.bench.throughput.figures import (
     rate_between,
     steady_window,
 )
-from tests.bench.throughput.processes import OTHER, SUBJECT, Reading, cores, read_costs, read_peaks
+from tests.bench.throughput.processes import (
+    OTHER,
+    SUBJECT,
+    Reading,
+    cores,
+    cores_of_each,
+    read_costs,
+    read_peaks,
+)
 from tests.bench.throughput.provider import Provider, provider_stub
 from tests.bench.throughput.quiet import until_quiet
 from tests.bench.throughput.requests import Batch, load
@@ -34,9 +42,10 @@ _clock = SystemClock()
 class Row:
     """What one measurement came to; ``faults`` say what must not be, and are empty.
 
-    ``cores`` are processors kept busy while the rate was measured, ``peaks`` MiB of each process
-    by role, ``first_seconds`` from starting the subject to its first result, ``waited`` seconds for
-    a quiet machine, ``repeated`` how often it was measured again because it was not.
+    ``cores`` are processors kept busy while the rate was measured, ``cores_of_each`` those of each
+    process, the busiest first, ``peaks`` MiB of each process by role, ``first_seconds`` from
+    starting the subject to its first result, ``waited`` seconds for a quiet machine, ``repeated``
+    how often it was measured again because it was not.
     """
 
     case: str
@@ -46,6 +55,7 @@ class Row:
     seconds: float = 0.0
     first_seconds: float | None = None
     cores: Mapping[str, float] = field(default_factory=dict)
+    cores_of_each: Mapping[str, Sequence[float]] = field(default_factory=dict)
     peaks: Mapping[str, Sequence[float]] = field(default_factory=dict)
     waited: float = 0.0
     repeated: int = 0
@@ -192,4 +202,5 @@ def _evaluate(row: Row, watch: _Watch) -> None:
         row.faults.append("the results were not seen to come in")
         return
     row.rate, row.seconds = rate_between(first, last), last.at - first.at
-    row.cores = cores(watch.readings[0], watch.readings[-1])
+    between = watch.readings[0], watch.readings[-1]
+    row.cores, row.cores_of_each = cores(*between), cores_of_each(*between)
