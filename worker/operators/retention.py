@@ -1,8 +1,8 @@
 """Keeping what must be kept and no more: erasing by age, stretch by stretch, beside the payments.
 
 E-mails go first, with what contains them; then the links of what has lost its e-mail; then the
-rows, when nobody can ask for them any more. Each stretch is one small write, and between two of
-them the ledger is left to the payments for twice as long. Cut off anywhere, the next run goes on:
+rows, when nobody can ask for them any more. Each stretch is one brief write, and between two of
+them the ledger is left to the payments (see ``strides``). Cut off anywhere, the next run goes on:
 what is done is not looked at again.
 
 A payment whose fingerprint is erased keeps its key: a request under it gets the stored answer,
@@ -17,14 +17,12 @@ from worker.inventory import Erased, Stretch
 from worker.ledger import Ledger
 from worker.letters import LetterFilter, LetterGroup
 from worker.operator_ports import Retention
+from worker.operators.strides import Stride
 from worker.operators.walks import QueueHold, holding
 from worker.rules import Periods
 
 RETENTION = "retention"
 """The name of the lock: one run at a time, whoever starts it."""
-
-LEAVE = 2.0
-"""How many times as long as its own stretch took a run leaves the ledger to the payments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,17 +117,18 @@ class Keeper:
         stretch: Stretch,
         hold: QueueHold | None,
     ) -> Erased:
-        clock, total = self._ledger.clock, Erased(erased=0, kept=0, after=None)
+        total = Erased(erased=0, kept=0, after=None)
+        stride = Stride(self._ledger.clock, most=self._page)
         while True:
             if hold is not None:
                 await hold.renew()
-            begun = clock.monotonic()
+            stride.begin()
             done = await erase(stretch)
             total = replace(total, erased=total.erased + done.erased, kept=total.kept + done.kept)
             if done.after is None:
                 return total
-            await clock.sleep(LEAVE * (clock.monotonic() - begun))
-            stretch = replace(stretch, after=done.after)
+            await stride.rest()
+            stretch = replace(stretch, after=done.after, limit=stride.limit)
 
 
 def _told(kept: Kept) -> str:
