@@ -22,13 +22,13 @@ async def limits(seconds: list[float], *, most: int = 200) -> list[int]:
 
 
 async def test_what_takes_long_is_followed_by_half_as_much_down_to_a_few_rows() -> None:
-    chosen = await limits([2 * BRIEF_SECONDS] * 6)
-    assert chosen == [200, 100, 50, 25, 12, 10, 10]
+    chosen = await limits([0.0, 0.0, *[2 * BRIEF_SECONDS] * 5])
+    assert chosen == [25, 50, 100, 50, 25, 12, 10, 10]
 
 
 async def test_what_is_quick_is_followed_by_more_up_to_the_most() -> None:
-    chosen = await limits([1.0, 1.0, 0.0, 0.0, 0.0])
-    assert chosen == [200, 100, 50, 100, 200, 200]
+    assert await limits([0.0] * 5) == [25, 50, 100, 200, 200, 200]
+    assert await limits([0.0] * 3, most=30) == [25, 30, 30, 30]
 
 
 async def test_what_takes_about_as_long_as_it_may_stays_as_it_is() -> None:

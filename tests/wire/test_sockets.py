@@ -1,4 +1,4 @@
-"""What one turn of the event loop writes to the broker leaves in one piece, and all of it."""
+"""What a few turns of the event loop write to the broker leaves in one piece, and all of it."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiormq.exceptions import AMQPConnectionError
+from typing_extensions import override
 from yarl import URL
 
 from tests.broker import free_port
-from worker.adapters.sockets import GatheringTransport, GatheringWriter
+from worker.adapters.clock import SystemClock
+from worker.adapters.sockets import MOST_TURNS, GatheringTransport, GatheringWriter
 
 
 class Heard:
@@ -26,6 +28,27 @@ class Heard:
             self.came.set()
         self.ended.set()
         writer.close()
+
+
+class Noted(asyncio.WriteTransport):
+    """A socket that only notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[bytes] = []
+        self.is_closed = False
+
+    @override
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.pieces.append(bytes(data))
+
+    @override
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    @override
+    def close(self) -> None:
+        self.is_closed = True
 
 
 @asynccontextmanager
@@ -49,6 +72,42 @@ async def test_frames_of_one_turn_leave_in_one_piece() -> None:
         assert not heard.pieces
         await heard.came.wait()
         assert heard.pieces == [b"publishheaderbody"]
+
+
+def noted() -> tuple[GatheringWriter, Noted]:
+    loop, reader, socket = asyncio.get_running_loop(), asyncio.StreamReader(), Noted()
+    return GatheringWriter(socket, asyncio.StreamReaderProtocol(reader), reader, loop), socket
+
+
+async def test_a_write_is_held_as_many_turns_as_it_had_company_last_time() -> None:
+    """An idle worker's frames leave at once; a busy one's wait for others, for a bounded time."""
+    writer, socket = noted()
+
+    async def turns_held(frames: int) -> int:
+        sent, turns = len(socket.pieces), 0
+        for _ in range(frames):
+            writer.write(b"x")
+        while len(socket.pieces) == sent:
+            turns += 1
+            await SystemClock().sleep(0)
+        assert socket.pieces[-1] == b"x" * frames
+        return turns
+
+    held = [await turns_held(frames) for frames in (1, 3, 50, 1, 1)]
+    assert held == [1, 2, 4, MOST_TURNS + 1, 2]
+    writer.close()
+
+
+async def test_what_comes_while_a_write_is_held_leaves_with_it() -> None:
+    writer, socket = noted()
+    for frame in (b"1", b"2", b"3"):
+        writer.write(frame)
+    await SystemClock().sleep(0)
+    for frame in (b"a", b"b", b"c", b"d", b"e"):
+        writer.write(frame)
+        await SystemClock().sleep(0)
+    writer.close()
+    assert socket.pieces == [b"123", b"abcd", b"e"]
 
 
 async def test_what_is_written_last_is_sent_before_the_socket_closes() -> None:

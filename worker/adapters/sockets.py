@@ -1,8 +1,9 @@
-"""The broker's socket: whatever is sent within one turn of the event loop leaves in one piece.
+"""The broker's socket: what is sent within a few turns of the event loop leaves in one piece.
 
 The client writes frame by frame, and each write is a call of the system that costs more than making
-the frame did (measured: an eighth of all processor time under load). Decisions come in groups,
-because payments share commits, and so do their events and acknowledgements.
+the frame did, wakes the broker up and, where processors are few, gives it ours (measured: a fifth
+of all processor time under load, and most of the broker's). Decisions come in groups, because
+payments share commits, and so do their events and acknowledgements.
 """
 
 import asyncio
@@ -13,12 +14,20 @@ from aiormq.exceptions import AMQPConnectionError
 from typing_extensions import override
 from yarl import URL
 
+MOST_TURNS = 32
+"""Turns of the event loop that a write may be held: some milliseconds where the loop is busy.
+
+Measured at full load: with none a payment costs 1,152 microseconds, with 32 from the first write on
+893, with as many as there was company 908; at an equal pace below that no latency differs.
+"""
+
 
 class GatheringWriter(asyncio.StreamWriter):
-    """Holds what is written until the end of the loop's turn.
+    """Holds what is written for as many turns of the loop as writes left together last time.
 
-    Nobody takes "written" for "arrived": a publish waits for its confirm, and an acknowledgement
-    that was lost means a redelivery.
+    So a lone write leaves with the next turn but one, and the more payments are under way the more
+    of them share a call. Nobody takes "written" for "arrived": a publish waits for its confirm, and
+    an acknowledgement that was lost means a redelivery.
     """
 
     def __init__(
@@ -31,11 +40,12 @@ class GatheringWriter(asyncio.StreamWriter):
         super().__init__(transport, protocol, reader, loop)
         self._gathering_loop = loop
         self._pieces: list[bytes] = []
+        self._company = 0
 
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if not self._pieces:
-            self._gathering_loop.call_soon(self._send)
+            self._gathering_loop.call_soon(self._come_round, min(self._company, MOST_TURNS))
         self._pieces.append(bytes(data))
 
     @override
@@ -48,8 +58,15 @@ class GatheringWriter(asyncio.StreamWriter):
         self._send()
         super().close()
 
+    def _come_round(self, turns: int) -> None:
+        if turns and self._pieces:
+            self._gathering_loop.call_soon(self._come_round, turns - 1)
+        else:
+            self._send()
+
     def _send(self) -> None:
         pieces, self._pieces = self._pieces, []
+        self._company = len(pieces) or self._company
         # A socket that has ended meanwhile takes nothing: asyncio's drops it, uvloop's raises.
         if pieces and not self.is_closing():
             super().write(b"".join(pieces))

@@ -14,14 +14,15 @@ BRIEF_SECONDS = 0.03
 LEAVE = 2.0
 """How many times as long as its own stretch took a work leaves the ledger to the payments."""
 
+_FIRST = 25
 _LEAST = 10
 
 
 class Stride:
-    """Chooses the rows of the next stretch, ``limit``: the most at first, then by the time."""
+    """Chooses the rows of the next stretch, ``limit``: few at first, then by the time."""
 
     def __init__(self, clock: Clock, *, most: int) -> None:
-        self.limit = most
+        self.limit = min(most, _FIRST)
         self._clock = clock
         self._most = most
         self._begun = clock.monotonic()
