@@ -53,9 +53,14 @@ def look_up(finding: Finding = Finding.FOUND, *, at: datetime = LATER) -> LookUp
     )
 
 
-def seen_to(at: datetime) -> AuditEntry:
+def applied_at(at: datetime) -> str:
+    return f"attempt 1 ended succeeded at {at:%Y-%m-%d %H:%M:%S.%fZ}"
+
+
+def seen_to(*evidence: str, at: datetime = LATER) -> AuditEntry:
+    told = f"was told failed, {', '.join(evidence)}: booked"
     return AuditEntry(
-        at=at, actor="anna", action=ACKNOWLEDGED, operation_id=PAYMENT_ID, detail="booked"
+        at=at, actor="anna", action=ACKNOWLEDGED, operation_id=PAYMENT_ID, detail=told
     )
 
 
@@ -112,30 +117,24 @@ def test_a_look_up_that_finds_the_payment_contradicts_that_it_failed(finding: Fi
     assert contradiction_of(history(State.FAILED, look_ups=(early,))) is None
 
 
-def test_what_comes_after_it_was_acknowledged_has_to_be_seen_to_again() -> None:
-    late = (attempt(),)
-    for at, is_acknowledged in ((NOW, False), (LATER, True), (LATER + MINUTE, True)):
-        found = contradiction_of(history(State.FAILED, attempts=late, audit=(seen_to(at),)))
-        assert found is not None
-        assert found.is_acknowledged == is_acknowledged
-    again = (*late, attempt(at=LATER + 2 * MINUTE))
-    found = contradiction_of(history(State.FAILED, attempts=again, audit=(seen_to(LATER),)))
-    assert found is not None
-    assert (found.at, found.is_acknowledged) == (LATER + 2 * MINUTE, False)
-
-
-def test_all_that_nobody_has_seen_to_is_named_and_nothing_else() -> None:
+def test_what_nobody_has_named_has_to_be_seen_to_whenever_it_came() -> None:
+    """An attempt that was being written while somebody acknowledged another was not seen."""
     late, later = (attempt(),), (look_up(at=LATER + MINUTE),)
+    first = applied_at(LATER)
+    second = f"a look-up of reference e762 found it at {LATER + MINUTE:%Y-%m-%d %H:%M:%S.%fZ}"
 
-    def evidence(*audit: AuditEntry) -> str:
+    def judged(*audit: AuditEntry) -> tuple[str, bool]:
         found = contradiction_of(history(State.FAILED, attempts=late, look_ups=later, audit=audit))
         assert found is not None
-        return found.evidence
+        assert found.at == LATER + MINUTE
+        return found.evidence, found.is_acknowledged
 
-    first, second = "attempt 1 ended succeeded", "a look-up of reference e762 found it"
-    assert evidence() == f"{first}, {second}"
-    assert evidence(seen_to(LATER)) == second
-    assert evidence(seen_to(LATER + MINUTE)) == f"{first}, {second}"
+    both = f"{first}, {second}"
+    assert judged() == (both, False)
+    assert judged(seen_to(first)) == (second, False)
+    assert judged(seen_to(first, at=LATER + 9 * MINUTE)) == (second, False)
+    assert judged(seen_to(first), seen_to(second)) == (both, True)
+    assert judged(seen_to(first, second)) == (both, True)
 
 
 # --- through the ledger and the books ------------------------------------------------------------
@@ -192,7 +191,8 @@ async def test_a_late_success_is_an_exception_until_somebody_has_seen_to_it() ->
         assert (done.is_new, done.record.state) == (is_new, State.FAILED)
     assert await flaws(world, ledger) == []
     (act,) = [each for each in world.store.tables.audit if each.action == ACKNOWLEDGED]
-    assert act.detail == "was told failed, attempt 1 ended succeeded: ticket 4711"
+    assert act.detail.startswith("was told failed, attempt 1 ended succeeded at 20")
+    assert act.detail.endswith("Z: ticket 4711")
     assert (act.facts.account, act.facts.cents) == ("safedebit", 1250)
 
 

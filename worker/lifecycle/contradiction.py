@@ -16,7 +16,7 @@ TOO_LATE = "too late, kept as evidence"
 """What an attempt's history says of one that could decide nothing any more."""
 
 ACKNOWLEDGED = "acknowledge"
-"""The act of whoever has seen to a contradiction."""
+"""The act of whoever has seen to a contradiction; its detail names what was seen."""
 
 _TOLD_OTHERWISE = frozenset({State.FAILED, State.CANCELLED})
 _SEEN_THERE = frozenset({Finding.FOUND, Finding.FOUND_WITHOUT_LINK, Finding.OTHER_AMOUNT})
@@ -57,14 +57,16 @@ def contradiction_of(history: History) -> Contradiction | None:
         for each in history.look_ups
         if each.finding in _SEEN_THERE
     ]
-    later = [each for each in found if each[0] >= record.decided_at]
+    later = sorted(each for each in found if each[0] >= record.decided_at)
     if not later:
         return None
-    seen = max((each.at for each in history.audit if each.action == ACKNOWLEDGED), default=None)
-    unseen = [each for each in later if seen is None or each[0] > seen]
+    # By name and not by time: what was being written while somebody acknowledged was not seen.
+    named = [f"{what} at {at:%Y-%m-%d %H:%M:%S.%fZ}" for at, what in later]
+    acts = [each.detail for each in history.audit if each.action == ACKNOWLEDGED]
+    unseen = [name for name in named if not any(name in act for act in acts)]
     return Contradiction(
-        at=max(later)[0],
-        evidence=", ".join(what for _at, what in sorted(unseen or later)),
+        at=later[-1][0],
+        evidence=", ".join(unseen or named),
         is_acknowledged=not unseen,
     )
 
