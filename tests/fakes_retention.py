@@ -19,9 +19,14 @@ _EVER = datetime(9999, 1, 1, tzinfo=UTC)
 
 
 class MemoryRetention:
-    """Implements ``operator_ports.Retention`` on a store's rows in memory."""
+    """Implements ``operator_ports.Retention`` on a store's rows in memory.
+
+    Each stretch held the payments for ``held_seconds``, as it says; ``limits`` were asked for.
+    """
 
     def __init__(self, access: MemoryAccess) -> None:
+        self.held_seconds = 0.0
+        self.limits: list[int] = []
         self._rows = access.tables
         self._submit = access.submit
 
@@ -100,6 +105,8 @@ class MemoryRetention:
         may_go: Callable[[Record, datetime], bool],
         erase: Callable[[Record], None],
     ) -> Erased:
+        self.limits.append(stretch.limit)
+
         def work() -> Erased:
             rows = sorted(
                 (
@@ -122,6 +129,7 @@ class MemoryRetention:
                 erased=len(due),
                 kept=len(rows) - len(due),
                 after=rows[-1].created_at if is_full else None,
+                held_seconds=self.held_seconds,
             )
 
         return await self._submit(work)

@@ -91,11 +91,13 @@ class Erased:
     """What was erased of a stretch, and what had to stay.
 
     ``after`` is when the last row was made that was looked at; ``None`` at the end.
+    ``held_seconds`` is how long no payment could be written meanwhile; 0 where they could.
     """
 
     erased: int
     kept: int
     after: datetime | None
+    held_seconds: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from tests.store_samples import (
 from worker.inventory import Stretch
 from worker.ledger import Ledger
 from worker.operators.retention import RETENTION, Keeper, Kept
+from worker.operators.strides import BRIEF_SECONDS
 from worker.operators.walks import QueueLockedError, holding
 from worker.ports import StoreUnavailableError
 from worker.records import State
@@ -110,6 +111,23 @@ async def test_a_letter_that_nobody_has_seen_to_is_told_once_it_is_overdue() -> 
     assert await desk.keeper.maintain() == Kept(overdue_letters=1)
     desk.pass_days(300)
     assert await desk.keeper.maintain() == Kept(held=1, overdue_letters=1)
+
+
+@pytest.mark.parametrize(
+    ("held_seconds", "limits"),
+    [(0.0, [25, 50, 100]), (2 * BRIEF_SECONDS, [25, 12, 10, 10, 10, 10, 10, 10, 10])],
+    ids=["it holds nobody up", "it holds payments up"],
+)
+async def test_a_stretch_that_holds_payments_up_is_followed_by_a_smaller_one(
+    held_seconds: float, limits: list[int]
+) -> None:
+    desk = Desk()
+    for n in range(1, 101):
+        await desk.pay(n)
+    desk.pass_days(31)
+    desk.store.retention.held_seconds = held_seconds
+    assert await desk.keeper.maintain() == Kept(emails=100)
+    assert desk.store.retention.limits[: len(limits)] == limits
 
 
 async def test_two_runs_never_work_at_once() -> None:

@@ -17,7 +17,7 @@ from worker.inventory import Erased, Stretch
 from worker.ledger import Ledger
 from worker.letters import LetterFilter, LetterGroup
 from worker.operator_ports import Retention
-from worker.operators.strides import Stride
+from worker.operators.strides import LEAVE, Stride
 from worker.operators.walks import QueueHold, holding
 from worker.rules import Periods
 
@@ -102,11 +102,9 @@ class Keeper:
     ) -> Erased:
         """Stretch after stretch; in a dry run also what an erasure would bring up first."""
         is_dry = hold is None
-        found = await self._run(
-            erase, Stretch(before=before, limit=self._page, is_dry=is_dry), hold
-        )
+        found = await self._run(erase, Stretch(before=before, is_dry=is_dry), hold)
         if is_dry and erase not in (self._retention.erase_emails, self._retention.remove_runs):
-            unerased = Stretch(before=before, limit=self._page, is_dry=True, is_unerased=True)
+            unerased = Stretch(before=before, is_dry=True, is_unerased=True)
             more = await self._run(erase, unerased, hold)
             found = replace(found, erased=found.erased + more.erased)
         return found
@@ -117,18 +115,19 @@ class Keeper:
         stretch: Stretch,
         hold: QueueHold | None,
     ) -> Erased:
-        total = Erased(erased=0, kept=0, after=None)
-        stride = Stride(self._ledger.clock, most=self._page)
+        clock, total = self._ledger.clock, Erased(erased=0, kept=0, after=None)
+        stride = Stride(most=self._page)
         while True:
             if hold is not None:
                 await hold.renew()
-            stride.begin()
-            done = await erase(stretch)
+            begun = clock.monotonic()
+            done = await erase(replace(stretch, limit=stride.limit))
             total = replace(total, erased=total.erased + done.erased, kept=total.kept + done.kept)
             if done.after is None:
                 return total
-            await stride.rest()
-            stretch = replace(stretch, after=done.after, limit=stride.limit)
+            stride.judge(done.held_seconds)
+            await clock.sleep(LEAVE * (clock.monotonic() - begun))
+            stretch = replace(stretch, after=done.after)
 
 
 def _told(kept: Kept) -> str:

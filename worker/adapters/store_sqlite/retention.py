@@ -7,6 +7,7 @@ it is folded back and begun anew.
 
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from worker.adapters.store_rows.retention import (
 from worker.adapters.store_rows.values import to_micros
 from worker.adapters.store_sqlite.writer import Writer
 from worker.inventory import Erased, Stretch
+from worker.ports import Clock
 
 Erase = Callable[[sqlite3.Connection, Sequence[Aged]], None]
 
@@ -88,8 +90,9 @@ _REMOVE_TOMBSTONES = "DELETE FROM tombstones WHERE until <= ?"
 class SqliteRetention:
     """Implements ``operator_ports.Retention`` on the store's own writer."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, clock: Clock) -> None:
         self._writer = writer
+        self._clock = clock
 
     async def erase_emails(self, stretch: Stretch) -> Erased:
         return await self._take(_EMAILS, stretch, _forget)
@@ -142,6 +145,7 @@ class SqliteRetention:
 
     async def _take(self, statement: str, stretch: Stretch, erase: Erase) -> Erased:
         def work(connection: sqlite3.Connection) -> Erased:
+            begun = self._clock.monotonic()
             values = {
                 "before": to_micros(stretch.before),
                 "after": start_of(stretch),
@@ -151,7 +155,8 @@ class SqliteRetention:
             aged = [Aged(*row[:-2]) for row in rows if row[-2]]
             if not stretch.is_dry:
                 erase(connection, aged)
-            return erased_of(rows, len(aged), limit=stretch.limit)
+            erased = erased_of(rows, len(aged), limit=stretch.limit)
+            return replace(erased, held_seconds=self._clock.monotonic() - begun)
 
         return await self._writer.submit(work)
 

@@ -89,7 +89,7 @@ class SqliteStore:
         self.look_ups = SqliteLookUps(writer, reading)
         self.locks = SqliteLocks(writer)
         self.journal = SqliteJournal(writer, reading)
-        self.retention = SqliteRetention(writer)
+        self.retention = SqliteRetention(writer, clock)
         self.seals = SqliteSeals(writer, vault)
         self._closing: asyncio.Task[None] | None = None
         self._looked_at: float | None = None
