@@ -1,7 +1,7 @@
 """What a few turns of the event loop write to the broker leaves in one piece, and all of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,7 +11,7 @@ from yarl import URL
 
 from tests.broker import free_port
 from worker.adapters.clock import SystemClock
-from worker.adapters.sockets import MOST_TURNS, GatheringTransport, GatheringWriter
+from worker.adapters.sockets import LARGEST_PIECE, MOST_TURNS, GatheringTransport, GatheringWriter
 
 
 class Heard:
@@ -80,14 +80,14 @@ def noted() -> tuple[GatheringWriter, Noted]:
 
 
 async def test_a_write_is_held_as_many_turns_as_it_had_company_last_time() -> None:
-    """An idle worker's frames leave at once; a busy one's wait for others, for a bounded time."""
+    """Lone frames leave at once; those of a busy worker wait for others, for a bounded time."""
     writer, socket = noted()
 
     async def turns_held(frames: int) -> int:
         sent, turns = len(socket.pieces), 0
         for _ in range(frames):
             writer.write(b"x")
-        while len(socket.pieces) == sent:
+        while len(socket.pieces) == sent and turns <= 2 * MOST_TURNS:
             turns += 1
             await SystemClock().sleep(0)
         assert socket.pieces[-1] == b"x" * frames
@@ -108,6 +108,31 @@ async def test_what_comes_while_a_write_is_held_leaves_with_it() -> None:
         await SystemClock().sleep(0)
     writer.close()
     assert socket.pieces == [b"123", b"abcd", b"e"]
+
+
+async def test_much_is_sent_at_once_and_nothing_overtakes() -> None:
+    writer, socket = noted()
+    much = b"x" * LARGEST_PIECE
+    writer.write(b"first")
+    writer.writelines((b"second", much))
+    assert socket.pieces == [b"firstsecond" + much]
+    writer.writelines((b"third", b"fourth"))
+    writer.close()
+    assert socket.pieces[1:] == [b"thirdfourth"]
+
+
+@pytest.mark.parametrize("ends", [GatheringWriter.close, GatheringWriter.write_eof])
+async def test_what_is_held_for_company_is_sent_before_the_end(
+    ends: Callable[[GatheringWriter], None],
+) -> None:
+    async with opened() as (writer, heard):
+        for frame in (b"1", b"2", b"3"):
+            writer.write(frame)
+        await heard.came.wait()
+        writer.write(b"held")
+        ends(writer)
+        await heard.ended.wait()
+        assert b"".join(heard.pieces) == b"123held"
 
 
 async def test_what_is_written_last_is_sent_before_the_socket_closes() -> None:
