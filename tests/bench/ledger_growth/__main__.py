@@ -43,7 +43,7 @@ class _Unresting(SystemClock):
 
     @override
     async def sleep(self, seconds: float) -> None:
-        await super().sleep(min(seconds, 0.0))
+        await super().sleep(0)
 
 
 class TooLittleError(Exception):
@@ -127,9 +127,9 @@ class Growth:
             yield await self._stop("after retention", filled, paid, seconds)
 
     async def _maintain(self) -> None:
-        store = await open_ledger(self.store.place, vault=self.vault, clock=_Unresting())
+        store = await open_ledger(self.store.place, vault=self.vault, clock=_clock)
         try:
-            await _keeper(store).maintain()
+            await _keeper(store, clock=_Unresting()).maintain()
         finally:
             await store.close()
 
@@ -174,8 +174,8 @@ class Growth:
         )
 
 
-def _keeper(store: LedgerStore) -> Keeper:
-    ledger = Ledger(store=store, rules=Rules(), clock=store.clock)
+def _keeper(store: LedgerStore, *, clock: SystemClock = _clock) -> Keeper:
+    ledger = Ledger(store=store, rules=Rules(), clock=clock)
     return Keeper(ledger=ledger, retention=store.retention, periods=Periods(), actor="bench")
 
 

@@ -64,10 +64,8 @@ async def measure_paced(
                     sent = await load_paced(queues.channel, exchange, batch, rate)
                     row.seconds = perf_counter() - begun
                     after = read_costs(roles)
-                    row.cores, row.cores_of_each = (
-                        cores(before, after),
-                        cores_of_each(before, after),
-                    )
+                    row.cores = cores(before, after)
+                    row.cores_of_each = cores_of_each(before, after)
                     await _until(results, running, _WARMING + messages)
                 codes = await running.stop()
                 if any(codes):

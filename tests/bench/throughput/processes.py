@@ -105,7 +105,10 @@ def cores(before: Reading, after: Reading) -> dict[str, float]:
 
 
 def cores_of_each(before: Reading, after: Reading) -> dict[str, list[float]]:
-    """Processors that each process of a role kept busy between two readings, the busiest first."""
+    """Processors that each process of a role kept busy between two readings, the busiest first.
+
+    What a process spent that ended meanwhile is in its parent's figure, from its beginning on.
+    """
     seconds = after.at - before.at
     return {
         role: sorted(

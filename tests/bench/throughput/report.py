@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from statistics import median
 
@@ -139,7 +140,7 @@ def _summary(case: Case, rows: Sequence[Row]) -> Summary:
         cores={role: median(row.cores[role] for row in rows) for role in rows[0].cores},
         each=[
             median(ranked)
-            for ranked in zip(*(row.cores_of_each[SUBJECT] for row in rows), strict=False)
+            for ranked in zip_longest(*(row.cores_of_each[SUBJECT] for row in rows), fillvalue=0.0)
         ],
         microseconds=median(row.microseconds for row in rows),
         memory=max((row.peaks[SUBJECT] for row in rows), key=sum),
