@@ -27,6 +27,7 @@ from tests.store_samples import (
     sample_record,
     write,
 )
+from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import Vault, generate_key
 from worker.adapters.store_errors import (
     LedgerError,
@@ -41,7 +42,8 @@ from worker.adapters.store_errors import (
 )
 from worker.adapters.store_sqlite import Initialisation, SqliteStore, initialise
 from worker.adapters.store_sqlite.schema import APPLICATION_ID, migrations
-from worker.adapters.store_sqlite.store import connect_writer
+from worker.adapters.store_sqlite.store import connect_reader, connect_writer
+from worker.adapters.store_sqlite.writer import GATHERING_TURNS, Writer
 from worker.calls import Succeeded, Try
 from worker.model import Secret
 from worker.records import AttemptEntry, Tombstone
@@ -91,6 +93,26 @@ async def test_a_new_ledger_is_private_and_usable(path: Path) -> None:
     assert [mode_of(file) for file in side_files] == [0o600, 0o600]
     await store.close()
     assert not any(file.exists() for file in side_files), "closing folds the log back"
+
+
+async def test_a_writer_that_refuses_keeps_the_file_until_it_is_closed(path: Path) -> None:
+    """A reader that lets go of the file last cannot fold the log back: a copy would lack it."""
+    initialise(path)
+    writer = Writer(connect_writer(path, 5.0), flush_seconds=60.0, busy_tries=1)
+    reader = connect_reader(path, 5.0)
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO tombstones VALUES (x'01', 'dcp', 1)")
+
+    await writer.submit(work)
+    writer.refuse()
+    for _ in range(2 * GATHERING_TURNS):
+        await SystemClock().sleep(0)
+    rows = await asyncio.to_thread(lambda: reader.execute("SELECT * FROM tombstones").fetchall())
+    reader.close()
+    await writer.close()
+    assert len(rows) == 1
+    assert not path.with_name(path.name + "-wal").exists()
 
 
 async def test_initialising_a_current_ledger_changes_nothing(path: Path) -> None:

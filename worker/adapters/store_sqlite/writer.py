@@ -67,6 +67,7 @@ class Writer:
         self._is_flush_due = False
         self._is_awake = False
         self._refusing = False
+        self._closing = False
         self._stopped = False
         self._defect: BaseException | None = None
         self._errands: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -100,12 +101,13 @@ class Writer:
             raise StoreUnavailableError(_FAILED)
 
     def refuse(self) -> None:
-        """Take nothing more; what is queued is still written."""
+        """Take nothing more; what is queued is still written, and the file stays open."""
         self._refusing = True
 
     async def close(self) -> None:
         """Commit what is queued, marks included, and end the thread."""
         self.refuse()
+        self._closing = True
         if self._loop.is_closed():  # with whoever was waiting
             self._stop()
         else:
@@ -132,7 +134,7 @@ class Writer:
         self._is_awake = False
         if self._queue:
             self._wake()
-        elif self._refusing:
+        elif self._closing:
             self._stop()
 
     def _write(self, batch: Batch) -> None:
