@@ -28,6 +28,7 @@ from worker.adapters.encryption import Vault
 from worker.adapters.store_errors import LedgerError
 from worker.adapters.store_postgres import PostgresStore
 from worker.adapters.store_sqlite import SqliteStore
+from worker.adapters.store_sqlite.checkpoints import ROWS_BETWEEN
 from worker.model import Secret
 from worker.ports import Store, StoreUnavailableError, View
 from worker.records import Change, Needs
@@ -37,9 +38,11 @@ KEY = Secret("c2l4dGVlbi1ieXRlcy1vci10d2ljZS10aGF0LTEyMy4=")
 LATER = START + timedelta(hours=1)
 
 
-async def open_store(path: Path) -> SqliteStore:
+async def open_store(path: Path, *, rows_between: int = ROWS_BETWEEN) -> SqliteStore:
     """Open the ledger as the parent process does."""
-    return await SqliteStore.open(path, vault=Vault([KEY]), clock=FakeClock(), least_free=0)
+    return await SqliteStore.open(
+        path, vault=Vault([KEY]), clock=FakeClock(), least_free=0, rows_between=rows_between
+    )
 
 
 def say(content: object) -> None:
@@ -51,6 +54,11 @@ def say(content: object) -> None:
 async def commit_for_ever(path: Path, argument: str) -> None:
     """Claim and settle payments of those numbers upwards, each reported once it is durable."""
     await _commit_for_ever(await open_store(path), int(argument))
+
+
+async def commit_and_copy_for_ever(path: Path, argument: str) -> None:
+    """Do it with a checkpoint under way nearly all the time."""
+    await _commit_for_ever(await open_store(path, rows_between=1), int(argument))
 
 
 async def commit_on_postgres_for_ever(folder: Path, argument: str) -> None:
@@ -158,6 +166,7 @@ TASKS: dict[str, Callable[[Path, str], Awaitable[None]]] = {
     task.__name__: task
     for task in (
         commit_for_ever,
+        commit_and_copy_for_ever,
         commit_on_postgres_for_ever,
         take,
         count_up,

@@ -23,7 +23,7 @@ from worker.adapters.store_sqlite import SqliteStore, initialise
 from worker.adapters.store_sqlite.letters import SqliteLetters
 from worker.adapters.store_sqlite.reader import Reader
 from worker.adapters.store_sqlite.reading import ReadingThread
-from worker.adapters.store_sqlite.store import connect_reader, connect_writer
+from worker.adapters.store_sqlite.store import connect_reader, connect_writer, open_copier
 from worker.adapters.store_sqlite.writer import Writer
 from worker.letters import EVERY_LETTER
 from worker.records import Kind, State
@@ -123,7 +123,12 @@ async def _work(path: Path, library: Library, vault: Vault, rows: int) -> Counte
     await store.close()
     now = _clock.now()
     with closing(counted(connect_reader(path, 5.0))) as connection:
-        writer = Writer(connect_writer(path, 5.0), flush_seconds=1.0, busy_tries=1)
+        writer = Writer(
+            connect_writer(path, 5.0),
+            copier=open_copier(path, 5.0),
+            flush_seconds=1.0,
+            busy_tries=1,
+        )
         reading = ReadingThread(connection, check=writer.check)
         reader = Reader(reading, vault)
         doing[0] = "find"

@@ -50,19 +50,25 @@ class Victim:
     command: Callable[[int], tuple[str, ...]]
 
 
-@pytest_asyncio.fixture(params=["sqlite", "postgresql"])
+@pytest_asyncio.fixture(params=["sqlite", "sqlite-and-checkpoints", "postgresql"])
 async def victim(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Victim]:
-    opened = _sqlite(tmp_path) if request.param == "sqlite" else _postgres(request)
+    match request.param:
+        case "sqlite":
+            opened = _sqlite(tmp_path, "commit_for_ever")
+        case "sqlite-and-checkpoints":
+            opened = _sqlite(tmp_path, "commit_and_copy_for_ever")
+        case _:
+            opened = _postgres(request)
     async with opened as ready:
         yield ready
 
 
 @asynccontextmanager
-async def _sqlite(folder: Path) -> AsyncIterator[Victim]:
+async def _sqlite(folder: Path, task: str) -> AsyncIterator[Victim]:
     path = folder / "ledger.sqlite"
     initialise(path)
     store = await SqliteStore.open(path, vault=Vault([KEY]), clock=SystemClock(), least_free=0)
-    yield Victim(store, lambda first: ("commit_for_ever", str(path), str(first)))
+    yield Victim(store, lambda first: (task, str(path), str(first)))
     await store.close()
 
 

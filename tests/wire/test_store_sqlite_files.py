@@ -42,7 +42,7 @@ from worker.adapters.store_errors import (
 )
 from worker.adapters.store_sqlite import Initialisation, SqliteStore, initialise
 from worker.adapters.store_sqlite.schema import APPLICATION_ID, migrations
-from worker.adapters.store_sqlite.store import connect_reader, connect_writer
+from worker.adapters.store_sqlite.store import connect_reader, connect_writer, open_copier
 from worker.adapters.store_sqlite.writer import GATHERING_TURNS, Writer
 from worker.calls import Succeeded, Try
 from worker.model import Secret
@@ -98,7 +98,9 @@ async def test_a_new_ledger_is_private_and_usable(path: Path) -> None:
 async def test_a_writer_that_refuses_keeps_the_file_until_it_is_closed(path: Path) -> None:
     """A reader that lets go of the file last cannot fold the log back: a copy would lack it."""
     initialise(path)
-    writer = Writer(connect_writer(path, 5.0), flush_seconds=60.0, busy_tries=1)
+    writer = Writer(
+        connect_writer(path, 5.0), copier=open_copier(path, 5.0), flush_seconds=60.0, busy_tries=1
+    )
     reader = connect_reader(path, 5.0)
 
     def work(connection: sqlite3.Connection) -> None:

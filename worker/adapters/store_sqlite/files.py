@@ -20,6 +20,8 @@ from worker.adapters.store_errors import (
 from worker.adapters.store_sqlite.mounts import MOUNTS, networked
 
 PRIVATE = 0o600
+LARGEST_LOG = 32 * 2**20
+"""Bytes of the log's file that are kept when it is begun anew: half as much again as is usual."""
 _SIDE_FILES = ("", "-wal", "-shm")
 _OLDEST_SQLITE = (3, 37, 0)  # STRICT tables; RETURNING came with 3.35
 
@@ -64,7 +66,18 @@ def connect(path: Path, *, busy_seconds: float, read_only: bool = False) -> sqli
     )
     if read_only:
         connection.execute("PRAGMA query_only = ON")
+    else:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")  # see ``checkpoints``
+        connection.execute(f"PRAGMA journal_size_limit = {LARGEST_LOG}")
     return connection
+
+
+def size_of_log(path: Path) -> int:
+    """Bytes of the write-ahead log's file beside the ledger; pages of older logs count as well."""
+    try:
+        return path.with_name(f"{path.name}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager

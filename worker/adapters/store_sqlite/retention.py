@@ -2,7 +2,7 @@
 
 The file does not shrink: its freed pages are written again by what comes next. What is erased is
 overwritten with zeros at once (``secure_delete``); the write-ahead log holds the old pages until
-it is folded back and begun anew.
+others are written over them (see ``checkpoints``).
 """
 
 import sqlite3

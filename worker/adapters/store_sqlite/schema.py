@@ -42,7 +42,7 @@ def initialise(path: Path, *, busy_seconds: float = 5.0) -> Initialisation:
     check_files(path)
     with translated(path), closing(connect(path, busy_seconds=busy_seconds)) as connection:
         before = _version(path, connection, fresh_allowed=True)
-        _make_durable(path, connection)
+        make_durable(path, connection)
         for migration in migrations():
             _apply(connection, migration)
         after = _version(path, connection)
@@ -60,7 +60,7 @@ def prepare(path: Path, connection: sqlite3.Connection, vault: Vault) -> None:
         found = _version(path, connection)
         if found < newest:
             raise LedgerOutdatedError(path, found=found, needed=newest)
-        _make_durable(path, connection)
+        make_durable(path, connection)
         connection.execute("BEGIN IMMEDIATE")
         named = connection.execute("SELECT key_id FROM encryption_keys ORDER BY key_id")
         missing = tuple(key_id for (key_id,) in named if key_id not in vault.key_ids)
@@ -95,7 +95,7 @@ def _version(path: Path, connection: sqlite3.Connection, *, fresh_allowed: bool 
     return version
 
 
-def _make_durable(path: Path, connection: sqlite3.Connection) -> None:
+def make_durable(path: Path, connection: sqlite3.Connection) -> None:
     """Write-ahead log with an fsync per commit, read back because SQLite may decline quietly.
 
     Switched on at every opening, since a restored copy may have lost it.

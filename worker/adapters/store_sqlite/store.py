@@ -15,6 +15,7 @@ from worker.adapters.store_rows.answers import ANSWER_COLUMNS, read_answer
 from worker.adapters.store_rows.known import KnownRecords
 from worker.adapters.store_rows.values import to_micros
 from worker.adapters.store_sqlite.audit import SqliteActs
+from worker.adapters.store_sqlite.checkpoints import ROWS_BETWEEN, LogCopier
 from worker.adapters.store_sqlite.files import check_files, connect, translated
 from worker.adapters.store_sqlite.journal import SqliteJournal
 from worker.adapters.store_sqlite.letters import SqliteLetters
@@ -25,7 +26,7 @@ from worker.adapters.store_sqlite.reader import Reader
 from worker.adapters.store_sqlite.reading import ReadingThread
 from worker.adapters.store_sqlite.retention import SqliteRetention
 from worker.adapters.store_sqlite.room import LEAST_FREE, LOOK_AGAIN, Room
-from worker.adapters.store_sqlite.schema import prepare
+from worker.adapters.store_sqlite.schema import make_durable, prepare
 from worker.adapters.store_sqlite.seals import SqliteSeals
 from worker.adapters.store_sqlite.switches import SqliteAccounts
 from worker.adapters.store_sqlite.view import run_change
@@ -106,16 +107,23 @@ class SqliteStore:
         flush_seconds: float = 1.0,
         busy_seconds: float = LOCK_SECONDS,
         busy_tries: int = 6,
+        rows_between: int = ROWS_BETWEEN,
         connect: Connect = connect_writer,
     ) -> Self:
         """Open an initialised ledger in the running loop; raises ``LedgerError``.
 
         ``least_free`` in bytes. SQLite waits ``busy_seconds`` for a lock, ``busy_tries`` times:
-        30 s in all before "locked" is an error.
+        30 s in all before "locked" is an error. ``rows_between`` is that of ``checkpoints``.
         """
         opened = partial(_open, path, vault, busy_seconds=busy_seconds, connect=connect)
-        writing, reading, room = await asyncio.to_thread(opened, least_free=least_free)
-        writer = Writer(writing, flush_seconds=flush_seconds, busy_tries=busy_tries)
+        writing, copier, reading, room = await asyncio.to_thread(opened, least_free=least_free)
+        writer = Writer(
+            writing,
+            copier=copier,
+            flush_seconds=flush_seconds,
+            busy_tries=busy_tries,
+            rows_between=rows_between,
+        )
         return cls(
             writer=writer,
             reading=ReadingThread(reading, check=writer.check),
@@ -237,17 +245,31 @@ class SqliteStore:
 
 def _open(
     path: Path, vault: Vault, *, busy_seconds: float, connect: Connect, least_free: int
-) -> tuple[sqlite3.Connection, sqlite3.Connection, Room]:
+) -> tuple[sqlite3.Connection, LogCopier, sqlite3.Connection, Room]:
     check_files(path)
     with ExitStack() as undo, translated(path):
         writing = connect(path, busy_seconds)
         undo.callback(writing.close)
         prepare(path, writing, vault)
+        copier = open_copier(path, busy_seconds)
+        undo.callback(copier.close)
         reading = connect_reader(path, busy_seconds)
         undo.callback(reading.close)
         room = Room(path, least_free=least_free)
         undo.pop_all()
-    return writing, reading, room
+    return writing, copier, reading, room
+
+
+def open_copier(path: Path, busy_seconds: float) -> LogCopier:
+    """The two connections of the checkpoints; raises ``LedgerError`` and ``sqlite3.Error``."""
+    with ExitStack() as undo:
+        copying = connect_writer(path, busy_seconds)
+        undo.callback(copying.close)
+        make_durable(path, copying)
+        pinning = connect_reader(path, busy_seconds)
+        undo.callback(pinning.close)
+        undo.pop_all()
+    return LogCopier(path, copying=copying, pinning=pinning)
 
 
 def connect_reader(path: Path, busy_seconds: float) -> sqlite3.Connection:

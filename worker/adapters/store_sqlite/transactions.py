@@ -48,6 +48,11 @@ class Transactions:
         (self._busy_milliseconds,) = connection.execute("PRAGMA busy_timeout").fetchone()
         self._wait_for_locks(0)
 
+    @property
+    def rows_written(self) -> int:
+        """How many so far, in 32 bits; those that were rolled back count as well."""
+        return self._connection.total_changes
+
     def write_at_once(self, batch: Batch) -> bool:
         """Write without waiting for anybody; ``False`` where that was not possible."""
         try:
@@ -129,6 +134,11 @@ def _mark_rows(batch: Batch) -> list[tuple[Scalar, ...]]:
 def is_busy(error: sqlite3.Error) -> bool:
     """Whether another process held the lock for too long."""
     return primary_code(error) == sqlite3.SQLITE_BUSY
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether the disk has no room for what was to be written."""
+    return isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_FULL
 
 
 def is_passing(error: BaseException) -> bool:

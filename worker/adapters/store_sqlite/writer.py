@@ -5,7 +5,8 @@ share a few fsyncs (measured: 15 times the rate of a commit per row at batches o
 
 A batch of payments is written in the event loop and committed in a thread: see ``transactions``.
 What may take long (a list, a search) or must wait for another process's lock is done in the thread
-from beginning to end.
+from beginning to end. The last pass of a checkpoint takes the place of a batch: see
+``checkpoints``.
 
 Three kinds of failure are kept apart. One work's own exception reaches its caller alone (see
 ``jobs``). A full disk or a lock fails the batch, and the next one is tried afresh. Everything
@@ -23,9 +24,10 @@ from queue import SimpleQueue
 from typing import TypeVar
 from uuid import UUID
 
+from worker.adapters.store_sqlite.checkpoints import ROWS_BETWEEN, Checkpoints, LogCopier
 from worker.adapters.store_sqlite.files import primary_code
 from worker.adapters.store_sqlite.jobs import Job, Waiting, Work
-from worker.adapters.store_sqlite.transactions import Batch, Transactions, is_passing
+from worker.adapters.store_sqlite.transactions import Batch, Transactions, is_full, is_passing
 from worker.ports import StoreUnavailableError
 
 Result = TypeVar("Result")
@@ -49,16 +51,26 @@ _FAILED = "the ledger failed; this process must end"
 class Writer:
     """The only one who writes. Methods are called in the event loop.
 
-    ``flush_seconds`` is how long a mark may wait for company. ``commits`` counts the commits;
-    ``failed`` is set when the writer has ended for good.
+    ``copier`` and ``rows_between`` are for ``checkpoints``. ``flush_seconds`` is how long a mark
+    may wait for company. ``commits`` counts the commits; ``failed`` is set when the writer has
+    ended for good.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, *, flush_seconds: float, busy_tries: int
+        self,
+        connection: sqlite3.Connection,
+        *,
+        copier: LogCopier,
+        flush_seconds: float,
+        busy_tries: int,
+        rows_between: int = ROWS_BETWEEN,
     ) -> None:
         self.commits = 0
         self.failed = asyncio.Event()
         self._transactions = Transactions(connection, busy_tries=busy_tries)
+        self._checkpoints = Checkpoints(
+            copier, rows_between=rows_between, ready=self._ready, ended=self._finished
+        )
         self._flush_seconds = flush_seconds
         self._loop = asyncio.get_running_loop()
         self._queue: list[Waiting] = []
@@ -107,11 +119,14 @@ class Writer:
     async def close(self) -> None:
         """Commit what is queued, marks included, and end the thread."""
         self.refuse()
-        self._closing = True
-        if self._loop.is_closed():  # with whoever was waiting
-            self._stop()
-        else:
-            self._wake()
+        try:
+            await self._checkpoints.close()  # before the writer, whose connection folds the rest
+        finally:
+            self._closing = True
+            if self._loop.is_closed():  # with whoever was waiting
+                self._stop()
+            else:
+                self._wake()
         await asyncio.to_thread(self._thread.join)
 
     # --- in the event loop ---------------------------------------------------------------------
@@ -123,6 +138,9 @@ class Writer:
             self._loop.call_soon(self._next)
 
     def _next(self) -> None:
+        if self._checkpoints.is_last_pass_due and self._is_taking:
+            self._checkpoints.finish()
+            return
         jobs, self._queue = self._queue[:LARGEST_BATCH], self._queue[LARGEST_BATCH:]
         if self._defect is not None:
             _reject(jobs, self._defect)
@@ -154,19 +172,39 @@ class Writer:
             for settle in batch.settled:
                 settle()
         else:
-            if not is_passing(error):
-                self._defect = error
-                self.failed.set()
-            elif not self._refusing:
+            self._judge(error)
+            if self._is_taking:
                 # Marks wait for the next chance; lost, each would cost one duplicate event.
                 for key, (event, letter) in batch.marks.items():
                     self._add_mark(key, event=event, letter=letter)
             _reject(batch.jobs, error)
+        if self._is_taking:
+            self._checkpoints.consider(self._transactions.rows_written, at_once=is_full(error))
         self._gather(GATHERING_TURNS)
+
+    def _ready(self, error: BaseException | None) -> None:
+        """The last pass of a checkpoint waits for its turn, if there is to be one."""
+        self._judge(error)
+        self._wake()
+
+    def _finished(self, error: BaseException | None) -> None:
+        self._judge(error)
+        self._next()
+
+    def _judge(self, error: BaseException | None) -> None:
+        """End the writer for what does not pass."""
+        if error is not None and not is_passing(error):
+            self._defect = error
+            self._checkpoints.stop()
+            self.failed.set()
+
+    @property
+    def _is_taking(self) -> bool:
+        return self._defect is None and not self._refusing
 
     def _gather(self, turns: int) -> None:
         """Let the loop come round, that whoever is about to write joins the next batch."""
-        if turns and self._defect is None and not self._refusing:
+        if turns and self._is_taking:
             self._loop.call_soon(self._gather, turns - 1)
         else:
             self._next()
