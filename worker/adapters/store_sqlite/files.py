@@ -73,10 +73,10 @@ def connect(path: Path, *, busy_seconds: float, read_only: bool = False) -> sqli
 
 
 def size_of_log(path: Path) -> int:
-    """Bytes of the write-ahead log's file beside the ledger; pages of older logs count as well."""
+    """Bytes of the log's file beside the ledger, older pages included; 0 where nobody can look."""
     try:
         return path.with_name(f"{path.name}-wal").stat().st_size
-    except FileNotFoundError:
+    except OSError:
         return 0
 
 

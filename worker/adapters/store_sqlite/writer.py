@@ -119,14 +119,14 @@ class Writer:
     async def close(self) -> None:
         """Commit what is queued, marks included, and end the thread."""
         self.refuse()
-        try:
-            await self._checkpoints.close()  # before the writer, whose connection folds the rest
-        finally:
-            self._closing = True
-            if self._loop.is_closed():  # with whoever was waiting
-                self._stop()
-            else:
-                self._wake()
+        # The writer's connection closes last and folds the log back. Where the disk has refused a
+        # checkpoint it is refused as well and keeps the log; the other has been told already.
+        await self._checkpoints.close()
+        self._closing = True
+        if self._loop.is_closed():  # with whoever was waiting
+            self._stop()
+        else:
+            self._wake()
         await asyncio.to_thread(self._thread.join)
 
     # --- in the event loop ---------------------------------------------------------------------
