@@ -99,6 +99,12 @@ def _fault(code: int) -> sqlite3.Error:
     return error
 
 
+async def _turns() -> None:
+    """Let the loop come round for longer than the writer gathers."""
+    for _ in range(2 * GATHERING_TURNS):
+        await SystemClock().sleep(0)
+
+
 @contextmanager
 def _reader(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection in the middle of a read."""
@@ -166,8 +172,7 @@ async def test_closing_again_waits_as_well(tmp_path: Path) -> None:
     first.cancel()
     await asyncio.wait({first})
     second = asyncio.create_task(ledger.writer.close())
-    for _ in range(2 * GATHERING_TURNS):
-        await SystemClock().sleep(0)
+    await _turns()
     assert not second.done()
     ledger.copying.gate.set()
     await second
@@ -180,8 +185,7 @@ async def test_closing_waits_for_what_is_being_copied(tmp_path: Path) -> None:
     await ledger.write(ROWS)
     await until(lambda: ledger.copying.asked)
     closing_writer = asyncio.create_task(ledger.writer.close())
-    for _ in range(2 * GATHERING_TURNS):
-        await SystemClock().sleep(0)
+    await _turns()
     assert not closing_writer.done()
     ledger.copying.gate.set()
     await closing_writer

@@ -119,8 +119,8 @@ class Writer:
     async def close(self) -> None:
         """Commit what is queued, marks included, and end the thread."""
         self.refuse()
-        # The writer's connection closes last and folds the log back. Where the disk has refused a
-        # checkpoint it is refused as well and keeps the log; the other has been told already.
+        # The writer's connection closes last and folds the log back. A disk's refusal is told to a
+        # descriptor once: the copier has heard it, and closing last might fold what was not kept.
         await self._checkpoints.close()
         self._closing = True
         if self._loop.is_closed():  # with whoever was waiting
