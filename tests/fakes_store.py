@@ -17,7 +17,11 @@ from tests.fakes_operators import MemoryAccounts, MemoryActs, MemoryLocks
 from tests.fakes_payment_index import MemoryPayments
 from tests.fakes_retention import MemoryRetention
 from tests.fakes_tables import MemoryAccess, MemoryTables
-from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_errors import (
+    ConcurrentUpdateError,
+    MissingOperationError,
+    UndeclaredReadError,
+)
 from worker.adapters.store_rows.answers import in_order
 from worker.inventory import Standing
 from worker.model import EmailMark, Fingerprint, Secret
@@ -315,14 +319,21 @@ class _MemoryView:
             raise UndeclaredReadError(operation_id)
 
 
-def _write(tables: MemoryTables, change: Change[Result], now: datetime) -> None:
-    """All or nothing: every record is checked before the first row is touched."""
+def _check(tables: MemoryTables, change: Change[Result]) -> None:
     records = dict(tables.records)
     for record in change.records:
         known = records.get(record.operation_id)
         if (0 if known is None else known.version) != record.version - 1:
             raise ConcurrentUpdateError(record.operation_id, record.version)
         records[record.operation_id] = record
+    for attempt in change.attempts:
+        if attempt.operation_id not in records:
+            raise MissingOperationError(attempt.operation_id)
+
+
+def _write(tables: MemoryTables, change: Change[Result], now: datetime) -> None:
+    """All or nothing: every record is checked before the first row is touched."""
+    _check(tables, change)
     tables.records.update({record.operation_id: record for record in change.records})
     for answer in change.answers:
         before = tables.answers.get(answer.event.event_id)

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from tests.contract.test_store import LEDGERS, NAMES, LedgerOnTrial, MakeLedger, ObservableStore
 from tests.fakes_clock import START
+from tests.fakes_store import MemoryStore
 from tests.store_samples import (
     EMAIL,
     LINK,
@@ -23,6 +24,8 @@ from tests.store_samples import (
     write,
 )
 from worker.adapters.store_errors import ConcurrentUpdateError
+from worker.adapters.store_postgres import PostgresStore
+from worker.adapters.store_sqlite import SqliteStore
 from worker.calls import Succeeded, Try, Unknown
 from worker.codes import Code
 from worker.identity import event_id_of
@@ -116,6 +119,19 @@ async def fill(store: ObservableStore, record: Record, answer: Answer | None = N
 
 def until(before: datetime = LATE, *, after: datetime | None = None, limit: int = 9) -> Stretch:
     return Stretch(before=before, after=after, limit=limit)
+
+
+async def traces_held(store: ObservableStore) -> int:
+    """How many sealed values there are, those of nobody included; of the fake, attempts."""
+    if isinstance(store, MemoryStore):
+        return len(store.tables.attempts)
+    assert isinstance(store, SqliteStore | PostgresStore)
+    place, count = None, 0
+    while True:
+        page = await store.seals.walk(place, limit=100, is_dry=True)
+        place, count = page.after, count + sum(page.values.values())
+        if place is None:
+            return count
 
 
 async def found(store: ObservableStore, n: int = 1) -> tuple[Record, Answer | None]:
@@ -260,13 +276,18 @@ async def test_the_link_of_an_answer_that_was_replaced_goes_with_the_email(
 async def test_an_old_row_goes_with_its_answers_and_attempts(
     store: ObservableStore, retention: Retention
 ) -> None:
-    await fill(store, bare(), answer_of())
+    """Nothing of it is left to be taken for that of a later payment."""
     await fill(store, paid(2), answer_of(2))
+    others = await traces_held(store)
+    await fill(store, bare(), answer_of())
+    assert await traces_held(store) > others
     assert await retention.remove_operations(until()) == Erased(erased=1, kept=0, after=None)
     assert await store.find(number(1)) is None
     assert await store.payments.operation_of(answer_of().event.event_id) is None
-    assert await store.attempts(number(1)) == []
+    assert await traces_held(store) == others
     assert await store.find(number(2)) is not None
+    await write(store, sample_record(3))
+    assert await store.attempts(number(3)) == []
 
 
 async def test_a_row_stays_while_its_letter_waits_or_its_answer_is_unsent(

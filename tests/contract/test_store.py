@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
@@ -37,7 +38,11 @@ from tests.store_samples import (
 )
 from worker.acts import ChainCheck, KeptAct
 from worker.adapters.encryption import Vault, generate_key
-from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_errors import (
+    ConcurrentUpdateError,
+    MissingOperationError,
+    UndeclaredReadError,
+)
 from worker.adapters.store_postgres import PostgresStore
 from worker.adapters.store_postgres import initialise as initialise_postgres
 from worker.adapters.store_sqlite import SqliteStore, initialise
@@ -269,11 +274,34 @@ async def test_history_is_only_added_to(store: ObservableStore) -> None:
             note=note,
         )
 
-    await write(store, attempts=(entry("expired"),))
+    await write(store, sample_record(), attempts=(entry("expired"),))
     await write(store, attempts=(entry("late evidence"), replace(entry(""), token=number(8))))
     notes = [attempt.note for attempt in await store.attempts(number(1))]
     assert notes == ["expired", "late evidence", ""]
     assert await store.attempts(number(2)) == []
+
+
+async def test_an_attempt_of_nobody_is_refused_and_harms_nobody(store: ObservableStore) -> None:
+    attempt = AttemptEntry(
+        operation_id=number(1),
+        token=number(9),
+        number=1,
+        reference=None,
+        tries=(),
+        ended_at=START,
+    )
+    refused, written = await asyncio.gather(
+        write(store, sample_record(3), attempts=(attempt,)),
+        write(store, sample_record(2), attempts=(replace(attempt, operation_id=number(2)),)),
+        return_exceptions=True,
+    )
+    assert isinstance(refused, MissingOperationError)
+    assert written is None
+    assert await store.attempts(number(1)) == []
+    assert len(await store.attempts(number(2))) == 1
+    assert await store.find(number(3)) is None, "all of a change or nothing"
+    await write(store, sample_record(1))
+    assert await store.attempts(number(1)) == []
 
 
 async def test_audited_acts_are_found_by_operation(store: ObservableStore) -> None:
@@ -1402,12 +1430,19 @@ def test_every_field_survives_closing_and_opening(
     audit: list[AuditEntry],
     tombstone: Tombstone,
 ) -> None:
-    """Each answer is found through a record that names it, each tombstone before its end."""
+    """Each answer is found through a record that names it, each tombstone before its end.
+
+    The attempts drawn are given to the records, in turn: without one they would be refused.
+    """
     named = [
         replace(record, event_id=answer.event.event_id)
         for record, answer in zip(records, answers, strict=False)
     ]
     records = [*named, *records[len(named) :]]
+    attempts = [
+        replace(attempt, operation_id=record.operation_id)
+        for record, attempt in zip(cycle(records), attempts, strict=False)
+    ]
 
     async def scenario(ledger: LedgerOnTrial) -> None:
         store = await ledger.open()
@@ -1425,8 +1460,8 @@ def test_every_field_survives_closing_and_opening(
         for record in records:
             answer = by_event.get(record.event_id) if record.event_id is not None else None
             assert await store.find(record.operation_id) == (record, answer)
-        for attempt in attempts:
-            assert await store.attempts(attempt.operation_id) == [attempt]
+            own = [each for each in attempts if each.operation_id == record.operation_id]
+            assert await store.attempts(record.operation_id) == own
         for entry in audit:
             assert await store.audit(entry.operation_id) == [entry]
         key = tombstone.payment_id

@@ -27,7 +27,8 @@ IMPERSONAL = {
         *("resends", "taken_at"),
     },
     "attempts": {
-        *("operation_id", "position", "token", "number", "reference", "tries", "ended_at", "note"),
+        *("entry", "position", "operation_id", "token", "number", "reference", "tries", "ended_at"),
+        "note",
     },
     "audit": {"entry", "at", "action", "operation_id", "denied", "facts", "position", "hash"},
     "encryption_keys": {"key_id", "first_used_at"},
@@ -47,7 +48,7 @@ IMPERSONAL = {
         *("operation", "operation_class", "live", "reference", "attempts", "peak_attempts"),
         *("unknown_attempts", "cleared_attempts", "opened_attempts", "waits", "token"),
         *("lease_until", "next_attempt_at", "decided_at", "event_id", "code", "link_published"),
-        *("duplicate_of", "reopened_by"),
+        *("duplicate_of", "reopened_by", "entry"),
     },
     "plan_approvals": {"plan_sha256", "at"},
     "queue_locks": {"queue", "token", "purpose", "since", "until"},

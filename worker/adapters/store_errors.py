@@ -201,6 +201,14 @@ class ConcurrentUpdateError(Exception):
         self.version = version
 
 
+class MissingOperationError(LookupError):
+    """An attempt of an operation that has no row: a bug, for settling reads the row first."""
+
+    def __init__(self, operation_id: UUID) -> None:
+        super().__init__(f"operation {operation_id} has no row that an attempt could belong to")
+        self.operation_id = operation_id
+
+
 class UndeclaredReadError(LookupError):
     """A transaction looked at a row it had not declared: a bug of the caller.
 

@@ -179,7 +179,7 @@ class _Watch:
         """Rows are only ever added here, so the last one's number is their count."""
         name = f"{self._ledger.as_uri()}?mode=ro"
         with closing(sqlite3.connect(name, uri=True, timeout=30)) as connection:
-            (last,) = connection.execute("SELECT max(rowid) FROM operations").fetchone()
+            (last,) = connection.execute("SELECT max(entry) FROM operations").fetchone()
         return last or 0
 
 

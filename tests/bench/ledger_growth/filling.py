@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import assert_never
 
@@ -13,6 +14,7 @@ import asyncpg
 from tests.bench.ledger_growth.stories import (
     ATTEMPTS,
     COLUMNS,
+    OPERATIONS,
     OWNERS,
     SPAN,
     Library,
@@ -29,10 +31,17 @@ _INDEXES_OF_DATABASE = (
     "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = $1"
     " AND indexname NOT IN (SELECT conname FROM pg_constraint)"
 )
-"""All but those of the primary keys: they are made anew when the rows are there."""
+"""All but those of keys: they are made anew when the rows are there."""
 
-_KEYED = (ATTEMPTS, OWNERS)
-"""Clustered by their keys in SQLite: a batch that is sorted touches each page once."""
+_KEYED = (OWNERS,)
+"""Clustered by ids in SQLite: a batch that is sorted touches each page once."""
+
+_ENTERED = (OPERATIONS, ATTEMPTS)
+"""What has its payment's number in the order of entering, each payment one row of operations."""
+
+_LAST_ENTRY = "SELECT coalesce(max(entry), 0) FROM operations"
+_CONTINUE = "SELECT setval(pg_get_serial_sequence('operations', 'entry'), $1)"
+"""The server's own numbers go on behind those."""
 
 
 async def fill(place: LedgerPlace, library: Library, numbers: range, *, until: datetime) -> None:
@@ -74,15 +83,30 @@ def _fill_file(path: Path, batches: Iterator[Rows]) -> None:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIBIBYTES}")
+        (last,) = connection.execute(_LAST_ENTRY).fetchone()
         for batch in batches:
             connection.execute("BEGIN IMMEDIATE")
-            for table, rows in batch.items():
+            for table, rows in _numbered(batch, after=last).items():
                 connection.executemany(_insertion(table), sorted(rows) if table in _KEYED else rows)
             connection.execute("COMMIT")
+            last += len(batch[OPERATIONS])
+
+
+def _numbered(batch: Rows, *, after: int) -> Rows:
+    """With the entries of their payments behind them, the first one after that."""
+    entries = {row[0]: entry for entry, row in enumerate(batch[OPERATIONS], start=after + 1)}
+    return {
+        table: [(*row, entries[row[0]]) for row in rows] if table in _ENTERED else rows
+        for table, rows in batch.items()
+    }
+
+
+def _columns(table: str) -> tuple[str, ...]:
+    return (*COLUMNS[table], "entry") if table in _ENTERED else COLUMNS[table]
 
 
 def _insertion(table: str) -> str:
-    columns = COLUMNS[table]
+    columns = _columns(table)
     places = ", ".join("?" * len(columns))
     return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})"  # noqa: S608 (own names)
 
@@ -99,16 +123,22 @@ async def _fill_database(address: PostgresAddress, batches: Iterator[Rows]) -> N
         indexes = await connection.fetch(_INDEXES_OF_DATABASE, SCHEMA)
         for name, _ in indexes:
             await connection.execute(f"DROP INDEX {SCHEMA}.{name}")
+        await connection.execute(f"SET search_path = {SCHEMA}")
+        last = await connection.fetchval(_LAST_ENTRY)
         for batch in batches:
-            for table, rows in batch.items():
-                # The server numbers attempts itself.
-                columns = tuple(name for name in COLUMNS[table] if name != "position")
+            for table, rows in _numbered(batch, after=last).items():
+                # The server numbers the attempts of an entry itself.
+                columns = [name for name in _columns(table) if name != "position"]
+                places = [_columns(table).index(name) for name in columns]
                 await connection.copy_records_to_table(
                     table,
                     schema_name=SCHEMA,
                     columns=columns,
-                    records=[row[: len(columns)] for row in rows],
+                    records=map(itemgetter(*places), rows),
                 )
+            last += len(batch[OPERATIONS])
+        if last:
+            await connection.execute(_CONTINUE, last)
         for _, definition in indexes:
             await connection.execute(definition)
     finally:

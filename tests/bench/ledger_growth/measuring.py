@@ -24,6 +24,7 @@ from worker.ports import Clock, View
 from worker.records import Change, Needs
 from worker.routing import route
 from worker.rules import Rules
+from worker.searches import PaymentFilter
 
 AT_ONCE = 50
 """Payments at the same time, as the product's default has it; they share their commits."""
@@ -109,6 +110,11 @@ async def read(store: LedgerStore, *, filled: int, asked: int = ASKED) -> Reads:
     for number in known[: asked // 10]:
         with times.of("history"):
             await ledger.history(operation_of(number))
+        whose = customer(number)
+        with times.of("search: a client"):
+            await _search(store, PaymentFilter(client=whose["id_client"]))
+        with times.of("search: an order"):
+            await _search(store, PaymentFilter(order=whose["id_commande"]))
     letters = 0
     for _ in range(5):
         with times.of("sweep: unpublished"):
@@ -125,6 +131,10 @@ async def read(store: LedgerStore, *, filled: int, asked: int = ASKED) -> Reads:
             groups = await ledger.letters.groups(EVERY_LETTER)
         letters = sum(group.count for group in groups)
     return Reads(by_name=times.figures(), letters=letters)
+
+
+async def _search(store: LedgerStore, wanted: PaymentFilter) -> None:
+    await store.payments.search(wanted, after=None, limit=100, newest_first=True)
 
 
 class _Times:

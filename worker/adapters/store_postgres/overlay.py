@@ -11,7 +11,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from worker.adapters.encryption import Seals, Vault
-from worker.adapters.store_errors import ConcurrentUpdateError
+from worker.adapters.store_errors import ConcurrentUpdateError, MissingOperationError
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
 from worker.adapters.store_rows.history import attempt_row, audit_row, restoration_row
 from worker.adapters.store_rows.known import KnownRecords
@@ -163,6 +163,7 @@ class Overlay:
     def missing(self, change: Change[Result]) -> tuple[set[UUID], set[UUID]]:
         """Operations and events that must be loaded before the change can be taken over."""
         touched = {record.operation_id for record in change.records}
+        touched |= {attempt.operation_id for attempt in change.attempts}
         if change.owner is not None:
             touched.add(change.owner[1])
         written = {answer.event.event_id for answer in change.answers}
@@ -172,15 +173,11 @@ class Overlay:
     def take(self, change: Change[Result], now: datetime) -> None:
         """Take a change over, all or nothing.
 
-        Raises ``ConcurrentUpdateError`` where a record is not at the version before, and whatever
-        a value raises that cannot be stored.
+        Raises ``ConcurrentUpdateError`` where a record is not at the version before,
+        ``MissingOperationError`` for an attempt without a record, and whatever a value raises that
+        cannot be stored.
         """
-        versions: dict[UUID, int] = {}
-        for record in change.records:
-            before = versions.get(record.operation_id, self._versions[record.operation_id])
-            if before != record.version - 1:
-                raise ConcurrentUpdateError(record.operation_id, record.version)
-            versions[record.operation_id] = record.version
+        self._check(change)
         answers = [self._merged(answer) for answer in change.answers]
         seals = Seals(self._vault)
         record_rows = [record_row(record, seals) for record in change.records]
@@ -225,6 +222,18 @@ class Overlay:
         self.writes.look_ups += look_up_rows
         self.writes.look_up_plans += plan_rows
         self.writes.sealed = self.writes.sealed or bool(seals)
+
+    def _check(self, change: Change[Result]) -> None:
+        versions: dict[UUID, int] = {}
+        for record in change.records:
+            before = versions.get(record.operation_id, self._versions[record.operation_id])
+            if before != record.version - 1:
+                raise ConcurrentUpdateError(record.operation_id, record.version)
+            versions[record.operation_id] = record.version
+        for attempt in change.attempts:
+            operation_id = attempt.operation_id
+            if not versions.get(operation_id, self._versions[operation_id]):
+                raise MissingOperationError(operation_id)
 
     def _write_record(self, record: Record, row: Values) -> None:
         key = record.operation_id

@@ -19,6 +19,7 @@ from worker.adapters.store_rows.answers import in_order, read_answer
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
+    ENTRY_OF,
     RESTORATION_COLUMNS,
     read_attempt,
     read_audit,
@@ -67,7 +68,7 @@ _OVERDUE = (
 )
 _ATTEMPTS = (
     f"SELECT {sql.columns(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608
-    " WHERE operation_id = $1 ORDER BY position"
+    f" WHERE entry = {ENTRY_OF.format('$1')} ORDER BY position"
 )
 _AUDIT = (
     f"SELECT {sql.columns(AUDIT_COLUMNS)} FROM audit"  # noqa: S608

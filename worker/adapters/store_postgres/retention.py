@@ -74,9 +74,10 @@ _DISOWN = (
     "DELETE FROM fingerprints USING unnest($1::text[], $2::bytea[]) AS given (mark, owner)"
     " WHERE fingerprint = given.mark AND operation_id = given.owner"
 )
-_CUT_ATTEMPTS = (
-    "UPDATE attempts SET links = NULL WHERE operation_id = ANY($1::bytea[]) AND links IS NOT NULL"
+_ATTEMPTS_OF = (
+    "entry = ANY(ARRAY(SELECT entry FROM operations WHERE operation_id = ANY($1::bytea[])))"
 )
+_CUT_ATTEMPTS = f"UPDATE attempts SET links = NULL WHERE {_ATTEMPTS_OF} AND links IS NOT NULL"  # noqa: S608
 _CUT_ANSWERS = (
     "UPDATE answers SET link = NULL WHERE event_id = ANY($1::bytea[])"
     " AND operation_id = ANY($2::bytea[]) AND link IS NOT NULL"
@@ -87,9 +88,12 @@ _CUT = (
 _REMOVE_ANSWERS = (
     "DELETE FROM answers WHERE event_id = ANY($1::bytea[]) AND operation_id = ANY($2::bytea[])"
 )
-_REMOVE_BESIDE = tuple(
-    f"DELETE FROM {table} WHERE operation_id = ANY($1::bytea[])"  # noqa: S608 (own table names)
-    for table in BESIDE
+_REMOVE_BESIDE = (
+    f"DELETE FROM attempts WHERE {_ATTEMPTS_OF}",  # noqa: S608 (own condition)
+    *(
+        f"DELETE FROM {table} WHERE operation_id = ANY($1::bytea[])"  # noqa: S608 (own names)
+        for table in BESIDE
+    ),
 )
 _REMOVE = "DELETE FROM operations WHERE operation_id = ANY($1::bytea[])"
 _RUNS = (

@@ -11,9 +11,9 @@ from worker.inventory import SealedPage, SealPlace
 _TABLES = (
     SealedTable("operations", ("operation_id",), ("link", EMAIL, MARK)),
     SealedTable("answers", ("event_id",), ("link",)),
-    SealedTable("attempts", ("operation_id", "position"), ("links",)),
+    SealedTable("attempts", ("entry", "position"), ("links",)),
 )
-_BEGINNING: tuple[tuple[int | bytes, ...], ...] = ((b"",), (b"",), (b"", 0))
+_BEGINNING: tuple[tuple[int | bytes, ...], ...] = ((b"",), (b"",), (0, 0))
 
 
 def _page(table: SealedTable) -> str:

@@ -147,7 +147,16 @@ UPSERT_ANSWERS = (
     ", letter_confirmed = greatest(answers.letter_confirmed, excluded.letter_confirmed)"
     ", resends = greatest(answers.resends, excluded.resends)"
 )
-INSERT_ATTEMPTS = insertion("attempts", ATTEMPT_COLUMNS)
+# What comes too late for an operation that retention removes meanwhile is not written; held, its
+# row is passed over by retention until the attempt is there.
+INSERT_ATTEMPTS = (
+    f"INSERT INTO attempts ({columns(ATTEMPT_COLUMNS)}, entry)"  # noqa: S608 (own names)
+    f" SELECT {columns(ATTEMPT_COLUMNS, 'given')}, operations.entry"
+    f" FROM unnest({_arrays(ATTEMPT_COLUMNS)}) WITH ORDINALITY"
+    f" AS given ({columns(ATTEMPT_COLUMNS)}, place)"
+    " JOIN operations ON operations.operation_id = given.operation_id ORDER BY place"
+    " FOR KEY SHARE OF operations"
+)
 INSERT_RESTORATIONS = insertion("restorations", RESTORATION_COLUMNS)
 UPSERT_OWNERS = (
     insertion("fingerprints", OWNER_COLUMNS)

@@ -27,6 +27,10 @@ ATTEMPT_COLUMNS = (
     "note",
 )
 
+ENTRY_OF = "(SELECT entry FROM operations WHERE operation_id = {0})"
+"""What the attempts of an operation are found by: the number of its row, so asked for before that
+row goes."""
+
 AUDIT_COLUMNS = ("at", "actor", "action", "operation_id", "detail", "denied", "facts")
 
 PLACE_COLUMNS = ("position", "hash")

@@ -36,8 +36,8 @@ _LISTED = (
 PERSONAL = "operations.fingerprint IS NOT NULL"
 LINKED = "operations.fingerprint IS NULL AND operations.link IS NOT NULL"
 BARE = "operations.fingerprint IS NULL"
-BESIDE = ("attempts", "look_up_plans", "look_ups")
-"""Tables whose rows go with their operation's; acts stay, for the chain of the audit."""
+BESIDE = ("look_up_plans", "look_ups")
+"""Tables whose rows go with their operation's by its id; acts stay, for the chain of the audit."""
 
 STILL_LINKED = "operations.fingerprint IS NOT NULL AND operations.link IS NOT NULL"
 

@@ -11,6 +11,7 @@ from worker.adapters.store_rows.answers import ANSWER_COLUMNS, in_order, read_an
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
     AUDIT_COLUMNS,
+    ENTRY_OF,
     RESTORATION_COLUMNS,
     read_attempt,
     read_audit,
@@ -55,7 +56,7 @@ _OVERDUE = (
 _ANSWER = f"SELECT {', '.join(ANSWER_COLUMNS)} FROM answers WHERE event_id = ?"  # noqa: S608
 _ATTEMPTS = (
     f"SELECT {', '.join(ATTEMPT_COLUMNS)} FROM attempts"  # noqa: S608
-    " WHERE operation_id = ? ORDER BY position"
+    f" WHERE entry = {ENTRY_OF.format('?')} ORDER BY position"
 )
 _AUDIT = (
     f"SELECT {', '.join(AUDIT_COLUMNS)} FROM audit"  # noqa: S608

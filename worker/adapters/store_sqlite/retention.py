@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from worker.adapters.store_rows.history import ENTRY_OF
 from worker.adapters.store_rows.retention import (
     AGED_COLUMNS,
     BARE,
@@ -68,15 +69,18 @@ _FORGET_EMAIL = (
     " WHERE operation_id = ?"
 )
 _DISOWN = "DELETE FROM fingerprints WHERE fingerprint = ? AND operation_id = ?"
-_CUT_ATTEMPTS = "UPDATE attempts SET links = NULL WHERE operation_id = ? AND links IS NOT NULL"
+_CUT_ATTEMPTS = (
+    f"UPDATE attempts SET links = NULL WHERE entry = {ENTRY_OF.format('?')}"  # noqa: S608
+    " AND links IS NOT NULL"
+)
 _CUT_ANSWER = (
     "UPDATE answers SET link = NULL WHERE event_id = ? AND operation_id = ? AND link IS NOT NULL"
 )
 _CUT = "UPDATE operations SET link = NULL, version = version + 1 WHERE operation_id = ?"
 _REMOVE_ANSWER = "DELETE FROM answers WHERE event_id = ? AND operation_id = ?"
-_REMOVE_BESIDE = tuple(
-    f"DELETE FROM {table} WHERE operation_id = ?"  # noqa: S608 (own table names)
-    for table in BESIDE
+_REMOVE_BESIDE = (
+    f"DELETE FROM attempts WHERE entry = {ENTRY_OF.format('?')}",  # noqa: S608 (own name)
+    *(f"DELETE FROM {table} WHERE operation_id = ?" for table in BESIDE),  # noqa: S608 (own names)
 )
 _REMOVE = "DELETE FROM operations WHERE operation_id = ?"
 _RUNS = (

@@ -9,11 +9,11 @@ from worker.adapters.store_sqlite.writer import Writer
 from worker.inventory import SealedPage, SealPlace
 
 _TABLES = (
-    SealedTable("operations", ("rowid",), ("link", EMAIL, MARK)),
+    SealedTable("operations", ("entry",), ("link", EMAIL, MARK)),
     SealedTable("answers", ("rowid",), ("link",)),
-    SealedTable("attempts", ("operation_id", "position"), ("links",)),
+    SealedTable("attempts", ("entry", "position"), ("links",)),
 )
-_BEGINNING: tuple[tuple[int | bytes, ...], ...] = ((-(2**63),), (-(2**63),), (b"", 0))
+_BEGINNING: tuple[tuple[int | bytes, ...], ...] = ((0,), (0,), (0, 0))
 
 
 def _page(table: SealedTable) -> str:

@@ -8,7 +8,11 @@ from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from worker.adapters.encryption import Seals, Vault
-from worker.adapters.store_errors import ConcurrentUpdateError, UndeclaredReadError
+from worker.adapters.store_errors import (
+    ConcurrentUpdateError,
+    MissingOperationError,
+    UndeclaredReadError,
+)
 from worker.adapters.store_rows.answers import ANSWER_COLUMNS, answer_row, read_answer
 from worker.adapters.store_rows.history import (
     ATTEMPT_COLUMNS,
@@ -36,7 +40,7 @@ from worker.adapters.store_sqlite.audit import INSERT_APPROVAL, linked
 from worker.adapters.store_sqlite.switches import UPSERT_SWITCH, find_switch
 from worker.model import Fingerprint
 from worker.ports import View
-from worker.records import Answer, Change, Needs, Record, Tombstone
+from worker.records import Answer, AttemptEntry, Change, Needs, Record, Tombstone
 from worker.switches import Switch
 
 Result = TypeVar("Result")
@@ -103,9 +107,10 @@ UPSERT_ANSWER = (
     ", resends = max(resends, excluded.resends)"
 )
 INSERT_ATTEMPT = (
-    f"INSERT INTO attempts ({_columns(ATTEMPT_COLUMNS)}, position)"  # noqa: S608
-    f" VALUES ({', '.join('?' * len(ATTEMPT_COLUMNS))},"
-    " (SELECT coalesce(max(position), 0) + 1 FROM attempts WHERE operation_id = ?))"
+    f"INSERT INTO attempts ({_columns(ATTEMPT_COLUMNS)}, entry, position)"  # noqa: S608
+    f" SELECT {', '.join(f'?{place}' for place in range(1, len(ATTEMPT_COLUMNS) + 1))},"
+    " own.entry, (SELECT coalesce(max(position), 0) + 1 FROM attempts WHERE entry = own.entry)"
+    " FROM operations AS own WHERE own.operation_id = ?1"
 )
 UPSERT_OWNER = (
     _insert("fingerprints", ("fingerprint", "operation_id"))
@@ -228,18 +233,23 @@ def run_change(
 class _Write(NamedTuple):
     statement: str
     values: tuple[Scalar, ...]
-    record: Record | None = None
+    of: Record | AttemptEntry | None = None
 
     def run(self, connection: sqlite3.Connection) -> None:
-        if self.record is None:
+        if self.of is None:
             connection.execute(self.statement, self.values)
             return
         try:
             hit = connection.execute(self.statement, self.values).rowcount
         except sqlite3.IntegrityError as error:
-            raise ConcurrentUpdateError(self.record.operation_id, self.record.version) from error
-        if hit != 1:
-            raise ConcurrentUpdateError(self.record.operation_id, self.record.version)
+            if isinstance(self.of, AttemptEntry):
+                raise
+            raise ConcurrentUpdateError(self.of.operation_id, self.of.version) from error
+        if hit == 1:
+            return
+        if isinstance(self.of, AttemptEntry):
+            raise MissingOperationError(self.of.operation_id)
+        raise ConcurrentUpdateError(self.of.operation_id, self.of.version)
 
 
 def _operator_writes(change: Change[Result]) -> Iterator[_Write]:
@@ -277,8 +287,7 @@ def _writes(
         row = answer_row(answer, seals)
         yield _Write(UPSERT_ANSWER, row)
     for attempt in change.attempts:
-        row = attempt_row(attempt, seals)
-        yield _Write(INSERT_ATTEMPT, (*row, row[0]))
+        yield _Write(INSERT_ATTEMPT, attempt_row(attempt, seals), attempt)
     yield from _owner_writes(change)
     for tombstone in change.tombstones:
         yield _Write(PURGE_TOMBSTONES, (to_micros(now),))
