@@ -12,6 +12,7 @@ import pytest
 
 from tests.acceptance.erp import Erp, basket_order, connected_erp, order
 from tests.acceptance.fault_site import (
+    PATIENT,
     RESULTS,
     SHORT,
     answers_of,
@@ -32,6 +33,15 @@ pytestmark = pytest.mark.broker
 RUNGS = tuple(f"retry.v1.{rung}" for rung in ("5s", "30s", "2m", "10m", "1h"))
 MOST_WARNINGS = 8
 """A handful of sentences about one cause: its going, and the first message that met it."""
+
+UNHURRIED = {
+    **PATIENT,
+    "permit_seconds": 20,
+    "delivery_seconds": 70,
+    "drain_seconds": 75,
+    "stop_grace_seconds": 80,
+}
+"""Time limits under which a request waits long for its turn at an account."""
 
 
 @pytest.fixture(scope="module")
@@ -158,13 +168,17 @@ async def test_case_33_without_its_ledger_nothing_is_taken_until_it_is_back(
 async def test_case_34_with_every_account_down_requests_stay_in_the_queue(
     broker: Broker, tmp_path: Path
 ) -> None:
-    """The only account refuses our password; the next probe finds it mended and all drains."""
+    """The only account refuses our password; the next probe finds it mended and all drains.
+
+    Beside a probe the others wait for their turn, and after ``permit_seconds`` on the ladder: here
+    that is longer than a probe takes on a busy machine.
+    """
 
     def change(installation: Installation) -> None:
         del installation.table("accounts")["combo"]
 
     async with (
-        fault_site(broker, tmp_path, change=change) as site,
+        fault_site(broker, tmp_path, timing=UNHURRIED, change=change) as site,
         started(site.installation) as worker,
         connected_erp(broker, site.installation.prefix) as erp,
     ):
