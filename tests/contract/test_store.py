@@ -262,37 +262,31 @@ async def test_the_answer_is_the_one_the_record_names(store: ObservableStore) ->
     assert await store.find(number(1)) == (decided_record(version=3), second)
 
 
-async def test_history_is_only_added_to(store: ObservableStore) -> None:
-    def entry(note: str) -> AttemptEntry:
-        return AttemptEntry(
-            operation_id=number(1),
-            token=number(9),
-            number=1,
-            reference=None,
-            tries=(),
-            ended_at=START,
-            note=note,
-        )
-
-    await write(store, sample_record(), attempts=(entry("expired"),))
-    await write(store, attempts=(entry("late evidence"), replace(entry(""), token=number(8))))
-    notes = [attempt.note for attempt in await store.attempts(number(1))]
-    assert notes == ["expired", "late evidence", ""]
-    assert await store.attempts(number(2)) == []
-
-
-async def test_an_attempt_of_nobody_is_refused_and_harms_nobody(store: ObservableStore) -> None:
-    attempt = AttemptEntry(
+def ended(note: str | None = None) -> AttemptEntry:
+    """An attempt of the first operation."""
+    return AttemptEntry(
         operation_id=number(1),
         token=number(9),
         number=1,
         reference=None,
         tries=(),
         ended_at=START,
+        note=note,
     )
+
+
+async def test_history_is_only_added_to(store: ObservableStore) -> None:
+    await write(store, sample_record(), attempts=(ended("expired"),))
+    await write(store, attempts=(ended("late evidence"), replace(ended(""), token=number(8))))
+    notes = [attempt.note for attempt in await store.attempts(number(1))]
+    assert notes == ["expired", "late evidence", ""]
+    assert await store.attempts(number(2)) == []
+
+
+async def test_an_attempt_of_nobody_is_refused_and_harms_nobody(store: ObservableStore) -> None:
     refused, written = await asyncio.gather(
-        write(store, sample_record(3), attempts=(attempt,)),
-        write(store, sample_record(2), attempts=(replace(attempt, operation_id=number(2)),)),
+        write(store, sample_record(3), attempts=(ended(),)),
+        write(store, sample_record(2), attempts=(replace(ended(), operation_id=number(2)),)),
         return_exceptions=True,
     )
     assert isinstance(refused, MissingOperationError)

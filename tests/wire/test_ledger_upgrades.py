@@ -180,6 +180,15 @@ async def made(old: OldLedger, monkeypatch: pytest.MonkeyPatch) -> None:
         assert (await initialise_ledger(old.place)).after == BEFORE_SEGMENTS
 
 
+async def upgraded(old: OldLedger, monkeypatch: pytest.MonkeyPatch, *, count: int) -> None:
+    """Bring a ledger with so many payments to the newest schema."""
+    await made(old, monkeypatch)
+    await old.fill(old_rows(count))
+    newest = sqlite_schema.migrations()[-1].version
+    done = await initialise_ledger(old.place)
+    assert done == Initialisation(before=BEFORE_SEGMENTS, after=newest)
+
+
 async def everything(store: LedgerStore, wanted: PaymentFilter) -> list[FoundPayment]:
     """All that a search finds, newest first, page by page."""
     found: list[FoundPayment] = []
@@ -194,12 +203,7 @@ async def everything(store: LedgerStore, wanted: PaymentFilter) -> list[FoundPay
 async def test_an_older_ledger_keeps_every_row_and_finds_it(
     old: OldLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await made(old, monkeypatch)
-    await old.fill(old_rows(PAYMENTS))
-    newest = sqlite_schema.migrations()[-1].version
-    assert await initialise_ledger(old.place) == Initialisation(
-        before=BEFORE_SEGMENTS, after=newest
-    )
+    await upgraded(old, monkeypatch, count=PAYMENTS)
     ((attempts,),) = await old.read("SELECT count(*) FROM attempts")
     assert attempts == sum(len(attempts_of(value)) for value in range(1, PAYMENTS + 1))
     async with opened(old) as store:
@@ -234,9 +238,7 @@ async def test_an_older_ledger_keeps_every_row_and_finds_it(
 async def test_history_goes_on_behind_what_an_older_ledger_held(
     old: OldLedger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await made(old, monkeypatch)
-    await old.fill(old_rows(FEW))
-    await initialise_ledger(old.place)
+    await upgraded(old, monkeypatch, count=FEW)
     late = replace(attempts_of(20)[0], number=4, note="late answer", reference="f" * 32)
     async with opened(old) as store:
         await write(store, attempts=(late,))
@@ -312,9 +314,7 @@ async def test_a_file_that_was_tidied_up_still_knows_which_attempt_is_whose(
 ) -> None:
     """VACUUM numbers rows anew where nobody has given them a number."""
     old = OldFile(tmp_path / "ledger.sqlite")
-    await made(old, monkeypatch)
-    await old.fill(old_rows(FEW))
-    await initialise_ledger(old.place)
+    await upgraded(old, monkeypatch, count=FEW)
     with closing(sqlite3.connect(old.place, isolation_level=None)) as connection:
         connection.execute("DELETE FROM attempts WHERE entry % 2 = 1")
         connection.execute("DELETE FROM operations WHERE entry % 2 = 1")
@@ -334,9 +334,7 @@ async def test_a_number_is_never_given_twice(
 ) -> None:
     """Or what somebody left behind of the newest payment would be the next one's."""
     old = OldFile(tmp_path / "ledger.sqlite")
-    await made(old, monkeypatch)
-    await old.fill(old_rows(FEW))
-    await initialise_ledger(old.place)
+    await upgraded(old, monkeypatch, count=FEW)
     with closing(sqlite3.connect(old.place, isolation_level=None)) as connection:
         connection.execute("DELETE FROM operations WHERE entry = ?", (FEW,))
     async with opened(old) as store:

@@ -5,6 +5,7 @@ import random  # noqa: TID251 (seeded: a failure can be repeated)
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -13,14 +14,29 @@ import pytest_asyncio
 from tests.fakes_clock import START
 from tests.postgres import PostgresServer
 from tests.store_child import KEY
-from tests.store_samples import DCP, fingerprint, followed, number, sample_act, sample_record, write
+from tests.store_samples import (
+    DCP,
+    decided_record,
+    fingerprint,
+    followed,
+    number,
+    sample_act,
+    sample_answer,
+    sample_record,
+    until_true,
+    write,
+)
 from tests.waiting import until
 from worker.adapters.clock import SystemClock
 from worker.adapters.encryption import Vault
 from worker.adapters.store_postgres import PostgresStore, initialise
 from worker.adapters.store_postgres.sessions import connect
+from worker.adapters.store_postgres.statements import INSERT_ATTEMPTS
+from worker.adapters.store_rows.history import attempt_row
+from worker.inventory import Stretch
+from worker.lifecycle.contradiction import TOO_LATE
 from worker.ports import View
-from worker.records import AuditEntry, Change, Needs, State, Tombstone
+from worker.records import AttemptEntry, AuditEntry, Change, Needs, State, Tombstone
 from worker.rules import PostgresAddress
 
 OpenStore = Callable[[], Awaitable[PostgresStore]]
@@ -294,3 +310,70 @@ async def test_the_acts_of_three_workers_are_one_chain(
     await asyncio.gather(*(act_often(store) for store in stores))
     check = await followed(stores[0])
     assert (check.broken, check.count, check.without_place) == (None, 365, 0)
+
+
+# --- what comes too late while retention is at it ------------------------------------------------
+
+
+def late(which: int) -> AttemptEntry:
+    return AttemptEntry(
+        operation_id=number(which),
+        token=number(9),
+        number=1,
+        reference=None,
+        tries=(),
+        ended_at=START,
+        note=TOO_LATE,
+    )
+
+
+async def paid_and_bare(store: PostgresStore) -> None:
+    """A payment that retention may remove: decided, its answer sent, no trace of a person."""
+    record = replace(decided_record(version=1), sequence=1, fingerprint=None)
+    answer = replace(sample_answer(), event_confirmed=True)
+    await write(store, replace(record, event_id=answer.event.event_id), answers=(answer,))
+
+
+async def test_retention_passes_over_a_payment_while_an_attempt_of_it_is_written(
+    open_store: OpenStore, address: PostgresAddress
+) -> None:
+    """Or the attempt would be left behind, with whatever links it has."""
+    store = await open_store()
+    await paid_and_bare(store)
+    old = Stretch(before=START + timedelta(days=400), after=None, limit=9)
+    other = await connect(address)
+    try:
+        await other.execute("BEGIN")
+        row = attempt_row(late(1), Vault([KEY]))
+        await other.execute(INSERT_ATTEMPTS, *([value] for value in row))
+        assert (await store.retention.remove_operations(old)).erased == 0
+        await other.execute("COMMIT")
+        assert (await store.retention.remove_operations(old)).erased == 1
+        assert await other.fetchval("SELECT count(*) FROM attempts") == 0
+    finally:
+        await other.close()
+
+
+async def test_an_attempt_of_a_payment_that_is_just_being_removed_goes_with_it(
+    open_store: OpenStore, address: PostgresAddress
+) -> None:
+    store = await open_store()
+    await paid_and_bare(store)
+    other = await connect(address)
+    watcher = await connect(address)
+
+    async def is_waited_for() -> bool:
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        return bool(await watcher.fetchval(f"{waiting} AND datname = current_database()"))
+
+    try:
+        await other.execute("BEGIN")
+        await other.execute("DELETE FROM operations")
+        writing = asyncio.ensure_future(write(store, attempts=(late(1),)))
+        await until_true(is_waited_for)
+        await other.execute("COMMIT")
+        await writing
+        assert await other.fetchval("SELECT count(*) FROM attempts") == 0
+    finally:
+        await other.close()
+        await watcher.close()
